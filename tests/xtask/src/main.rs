@@ -1,0 +1,67 @@
+//! The command surface of the repository: `cargo xtask …`. People and CI call the same.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this program's output is its purpose")]
+
+mod bench;
+mod generate;
+mod lint;
+mod node;
+mod process;
+mod test;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::process::Runner;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, checks and measures Gadget", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the tests, setting up what they need; all parts unless some are named
+    Test { parts: Vec<test::Part> },
+    /// Check format, lints, dependency rules, licences and file sizes
+    Lint,
+    /// Write the generated files that are committed (the built page)
+    Generate {
+        /// Write nothing; fail when a committed file is not what would be written
+        #[arg(long)]
+        check: bool,
+    },
+    /// Measure, beside a floor or a peer in the same run; all benches unless some are named
+    Bench {
+        names: Vec<String>,
+        /// Fail when a goal is missed
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let Arguments { command } = Arguments::parse();
+    let done = match Runner::new() {
+        Err(error) => Err(error),
+        Ok(runner) => match command {
+            Command::Test { parts } => return test::run(&runner, &parts).await,
+            Command::Lint => lint::run(&runner).await,
+            Command::Generate { check } => generate::run(&runner, check).await,
+            Command::Bench { names, check } => bench::run(&runner, &names, check).await,
+        },
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

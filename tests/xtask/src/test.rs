@@ -1,0 +1,98 @@
+//! `cargo xtask test`: every part, what it needs set up first, and one table at the end.
+
+mod javascript;
+mod report;
+mod rust;
+mod web;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use tokio::time::Instant;
+
+use crate::process::Runner;
+use crate::test::report::{Report, Row};
+
+/// A part that takes longer hangs.
+const PART_TIMEOUT: Duration = Duration::from_mins(20);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Every crate's own tests, and hub and drone together as real processes
+    Rust,
+    /// The official Socket.IO client for JavaScript against a running `gadget local`
+    Ide,
+    /// The page at `/` in a real browser
+    Page,
+    /// The page's own tests, and whether the committed build is what its sources give
+    Web,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Ide => "ide",
+            Self::Page => "page",
+            Self::Web => "web",
+        }
+    }
+}
+
+/// What came of a part.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    passed: u64,
+    failed: u64,
+    /// What could not run here, and why.
+    not_run: Option<String>,
+}
+
+impl Outcome {
+    fn not_run(why: impl Into<String>) -> Self {
+        Self { not_run: Some(why.into()), ..Self::default() }
+    }
+}
+
+pub(crate) async fn run(runner: &Runner, parts: &[Part]) -> ExitCode {
+    let parts = if parts.is_empty() { Part::value_variants() } else { parts };
+    // In CI nothing may be skipped unseen.
+    let strict = std::env::var("CI").is_ok_and(|value| value == "true");
+    let mut report = Report::default();
+    for part in parts {
+        println!("== {}", part.name());
+        let began = Instant::now();
+        let outcome = match tokio::time::timeout(PART_TIMEOUT, run_part(runner, *part)).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => {
+                println!("{}: {error:#}", part.name());
+                Outcome { failed: 1, ..Outcome::default() }
+            }
+            Err(_) => {
+                println!("{}: did not end within {PART_TIMEOUT:?}", part.name());
+                Outcome { failed: 1, ..Outcome::default() }
+            }
+        };
+        report.add(Row { part: part.name(), outcome, took: began.elapsed() });
+        if runner.is_interrupted() {
+            break;
+        }
+    }
+    print!("\n{}", report.table(strict));
+    if report.is_good(strict) && !runner.is_interrupted() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn run_part(runner: &Runner, part: Part) -> Result<Outcome> {
+    let outcome = match part {
+        Part::Rust => rust::run(runner).await?,
+        Part::Ide => javascript::ide(runner).await?,
+        Part::Page => javascript::page(runner).await?,
+        Part::Web => web::run(runner).await?,
+    };
+    if outcome == Outcome::default() {
+        bail!("there was nothing to run");
+    }
+    Ok(outcome)
+}

@@ -1,0 +1,63 @@
+//! What the kernel itself takes care of: memory, file size, and who dies first when memory runs out.
+
+use std::fs;
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use super::Limits;
+
+/// Limits this process and all that it starts.
+pub(super) fn apply(limits: &Limits) -> Result<(), Errno> {
+    let Limits { memory, processes: _, user_processes, file_size, output: _ } = *limits;
+    // Data and not address space: many programs reserve far more addresses than they ever use.
+    lower(Resource::RLIMIT_DATA, memory)?;
+    lower(Resource::RLIMIT_FSIZE, file_size)?;
+    lower(Resource::RLIMIT_CORE, 0)?;
+    if let Some(processes) = user_processes {
+        lower(Resource::RLIMIT_NPROC, processes)?;
+    }
+    Ok(())
+}
+
+/// Makes the kernel end this process and its children before any other one of the container. Without the file there is
+/// nothing to prefer.
+pub(super) fn be_the_first_to_go() {
+    if let Err(error) = fs::write("/proc/self/oom_score_adj", "1000") {
+        tracing::debug!(%error, "failed to prefer the job when memory runs out");
+    }
+}
+
+/// Three quarters of what there is, so that a single process hits its own limit before the container does.
+pub fn most_of_the_memory() -> u64 {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
+    let container = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .iter()
+        .find_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok());
+    let all = machine.into_iter().chain(container).min().unwrap_or(8 * 1024 * 1024 * 1024);
+    all / 4 * 3
+}
+
+fn lower(resource: Resource, wanted: u64) -> Result<(), Errno> {
+    let (_, most) = getrlimit(resource)?;
+    let limit = wanted.min(most);
+    setrlimit(resource, limit, limit)
+}
+
+fn total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find(|line| line.starts_with("MemTotal:"))?;
+    let kibibytes: u64 = line.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_limit_is_below_what_the_machine_has() {
+        assert_eq!(total("MemFree: 1 kB\nMemTotal:       2048 kB\n"), Some(2048 * 1024));
+        let machine = total(&fs::read_to_string("/proc/meminfo").unwrap()).unwrap();
+        assert!((1..machine).contains(&most_of_the_memory()));
+    }
+}

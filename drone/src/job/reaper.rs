@@ -1,0 +1,98 @@
+//! Ends processes so that none is left, however they try to get away.
+//!
+//! Two who need it: the runner, below which all processes of its job stay because it is a child subreaper; and the
+//! drone, when a runner itself was killed and its job's processes have been handed to somebody else.
+
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use tokio::time::{Instant, sleep};
+
+use super::environment::MARKER;
+use super::process::{self, Entry, Identity};
+
+/// How long processes may take to vanish after SIGKILL. One that waits for a disk can take longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(3);
+
+/// How the shell ended: its exit code or the signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Code(i32),
+    Signal(i32),
+}
+
+/// Descendants of this process, those that have ended but were not reaped by their parents included.
+pub(super) fn below_us() -> Vec<Entry> {
+    process::descendants(&process::table(), nix::unistd::getpid().as_raw())
+}
+
+/// Reaps all children of this process that have ended. Gives the end of the one that is asked for.
+pub(super) fn reap(wanted: i32) -> Option<End> {
+    let mut found = None;
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) if pid.as_raw() == wanted => found = Some(End::Code(code)),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid.as_raw() == wanted => {
+                found = Some(End::Signal(signal as i32));
+            }
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return found,
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+pub(super) fn signal_all(entries: &[Entry], signal: Signal) {
+    for entry in entries {
+        // It may have ended meanwhile.
+        let _gone = kill(Pid::from_raw(entry.pid), signal);
+    }
+}
+
+/// Kills everything below this process until nothing is left. Gives how many could not be ended.
+pub(super) async fn sweep_below(shell: i32, end: &mut Option<End>) -> usize {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = reap(shell) {
+            *end = Some(found);
+        }
+        let left = below_us();
+        if left.is_empty() || Instant::now() >= patience {
+            return left.iter().filter(|entry| !entry.zombie).count();
+        }
+        signal_all(&left, Signal::SIGKILL);
+        sleep(PAUSE).await;
+    }
+}
+
+/// Kills every process of a job whose runner is gone: those of its session, those that carry its mark, and all that
+/// come from them. Gives how many could not be ended.
+pub(super) async fn sweep_marked(marker: &str, runner: &Identity) -> usize {
+    let patience = Instant::now() + PATIENCE;
+    let me = nix::unistd::getpid().as_raw();
+    let same_boot = process::own_identity().is_ok_and(|own| own.boot == runner.boot);
+    loop {
+        let table = process::table();
+        let mut left: Vec<Entry> = Vec::new();
+        for entry in table.iter().filter(|entry| entry.pid != me && !entry.zombie) {
+            let of_session = same_boot && entry.session == runner.pid && entry.started >= runner.started;
+            if of_session || process::has_variable(entry.pid, MARKER, marker) {
+                left.push(*entry);
+                left.extend(process::descendants(&table, entry.pid));
+            }
+        }
+        left.retain(|entry| entry.pid != me && !entry.zombie);
+        if left.is_empty() || Instant::now() >= patience {
+            return left.len();
+        }
+        signal_all(&left, Signal::SIGKILL);
+        for entry in &left {
+            // Ours to reap if it was handed to the drone; else this says so.
+            let _not_ours = waitpid(Pid::from_raw(entry.pid), Some(WaitPidFlag::WNOHANG));
+        }
+        sleep(PAUSE).await;
+    }
+}

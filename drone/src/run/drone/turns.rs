@@ -1,0 +1,335 @@
+//! Work orders and the turn that runs: taken on, watched, and forgotten when the hub has stored all of it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use protocol::drone::WorkOrderTurn;
+use protocol::error::{Code, Refusal};
+use protocol::ids::TurnId;
+use protocol::value::{ChatTurnStatus, LogLevel, WorkspaceMode};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::running::{Attempt, RunningTurn, State};
+use super::{Drone, Inside, LEAVE_TIMEOUT};
+use crate::job::follow;
+use crate::model::endpoint::{Clocks, Endpoint};
+use crate::model::retry::Policy;
+use crate::outbox::{Limits, Outbox};
+use crate::tool::registry::tools_for;
+use crate::turn::{self, Stop, Turn, TurnEnd, TurnSetup, Wish};
+use crate::workspace::document::{WorkOrderDocument, WorkOrderStatus};
+
+impl Drone {
+    /// Takes a work order on, or says why not. It is on disk when this returns.
+    pub(super) async fn take_on(&mut self, turn: Box<WorkOrderTurn>) -> Result<(), Refusal> {
+        let attempt = Attempt { turn: turn.id.clone(), number: turn.work_order.attempt };
+        self.check(&turn)?;
+        match &self.turn {
+            // Sent twice because our answer was lost.
+            Some(running) if running.attempt() == attempt => return Ok(()),
+            // The hub has given the older attempt up, and the journal goes on where that one is.
+            Some(running) if *running.id() == turn.id && running.order.attempt < attempt.number => {
+                self.leave_turn().await;
+            }
+            // The hub has stored the last one's end, and only our news of it are late.
+            Some(running) if running.has_ended() && turn.work_order.first_seq > running.outbox.last_seq() => {
+                self.forget_turn();
+            }
+            Some(_) => return Err(Refusal::new(Code::Busy, "this drone works on another turn")),
+            None => {}
+        }
+        self.clear_interrupted(&turn.id).await;
+        let order = document(&turn);
+        self.workspace.put_work_order(&order).map_err(|error| internal(&error))?;
+        let outbox = Outbox::new(
+            turn.id.clone(),
+            turn.work_order.attempt,
+            turn.work_order.first_seq,
+            Limits::default(),
+            &self.workspace.paths().temporary(),
+        );
+        let stop = Stop::default();
+        if self.mode == WorkspaceMode::Syncing {
+            self.turn = Some(RunningTurn { order, outbox, stop, state: State::Waiting(turn) });
+            return Ok(());
+        }
+        match self.begin(turn, outbox.clone(), stop.clone()).await {
+            Ok(task) => {
+                self.turn = Some(RunningTurn { order, outbox, stop, state: State::Running(task) });
+                self.set_mode(WorkspaceMode::Agent);
+                if self.is_online() {
+                    self.send_events();
+                }
+                Ok(())
+            }
+            Err(refusal) => {
+                self.remove_work_order();
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Lets the turn stay as it is on disk.
+    pub(super) async fn leave_turn(&mut self) {
+        let Some(turn) = self.turn.take() else { return };
+        self.link.stop_sending();
+        turn.ask(Wish::Leave);
+        if tokio::time::timeout(LEAVE_TIMEOUT, turn.gone()).await.is_err() {
+            tracing::error!("a turn does not stop; it is given up");
+        }
+    }
+
+    /// Another turn than the interrupted one begins, so that one will never go on: nothing of it may run.
+    async fn clear_interrupted(&mut self, next: &TurnId) {
+        if self.interrupted.take().is_some_and(|order| order.turn_id != *next) {
+            self.stop_jobs().await;
+        }
+    }
+
+    /// Ends the shell jobs that an earlier process has left.
+    pub(super) async fn stop_jobs(&self) {
+        if let Err(error) = follow::stop_all(self.workspace.paths().root()).await {
+            tracing::error!(%error, "failed to stop the jobs of a turn that is not wanted any more");
+        }
+    }
+
+    /// The project is synchronised, or cannot be: a turn that waited for that begins.
+    pub(super) async fn begin_waiting_turn(&mut self) {
+        let Some(RunningTurn { order, outbox, stop, state }) = self.turn.take() else { return };
+        let State::Waiting(turn) = state else {
+            self.turn = Some(RunningTurn { order, outbox, stop, state });
+            return;
+        };
+        match self.begin(turn, outbox.clone(), stop.clone()).await {
+            Ok(task) => {
+                self.turn = Some(RunningTurn { order, outbox, stop, state: State::Running(task) });
+                self.set_mode(WorkspaceMode::Agent);
+            }
+            Err(refusal) => {
+                let status = ChatTurnStatus::Error;
+                let task = self.end_unbegun(&order, &outbox, status, refusal.message);
+                self.turn = Some(RunningTurn { order, outbox, stop, state: State::Ended { _task: task } });
+            }
+        }
+        if self.is_online() {
+            self.send_events();
+        }
+    }
+
+    /// Ends a turn that was accepted and cannot begin: the hub is told as if it had run.
+    fn end_unbegun(
+        &self,
+        order: &WorkOrderDocument,
+        outbox: &Outbox,
+        status: ChatTurnStatus,
+        message: String,
+    ) -> AbortOnDropHandle<()> {
+        let attempt = Attempt { turn: order.turn_id.clone(), number: order.attempt };
+        let (outbox, inside) = (outbox.clone(), self.inside.clone());
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let event = protocol::event::TurnEvent::WorkOrderComplete {
+                turn_id: attempt.turn.clone(),
+                status,
+                message: Some(message),
+            };
+            if let Err(error) = outbox.push(&event).await {
+                tracing::error!(%error, "failed to tell the end of a turn");
+            }
+            outbox.drained().await;
+            tell(&inside, Inside::TurnStored(attempt)).await;
+        }))
+    }
+
+    /// Journals the turn's beginning and starts it.
+    async fn begin(
+        &mut self,
+        turn: Box<WorkOrderTurn>,
+        outbox: Outbox,
+        stop: Stop,
+    ) -> Result<AbortOnDropHandle<()>, Refusal> {
+        let attempt = Attempt { turn: turn.id.clone(), number: turn.work_order.attempt };
+        let author = self.author(&turn.session);
+        let target = &turn.work_order.model;
+        let model = Endpoint::new(
+            self.http.clone(),
+            &self.hub,
+            &target.provider,
+            target.dialect,
+            self.token.subscribe(),
+            Clocks::default(),
+        )
+        .map_err(|fault| Refusal::new(Code::NoModel, fault.to_string()))?;
+        if turn.work_order.attempt > 1 {
+            self.metrics.turns_resumed.inc();
+        }
+        let setup = TurnSetup {
+            order: *turn,
+            paths: self.workspace.paths().clone(),
+            outbox: outbox.clone(),
+            model: Arc::new(model),
+            retries: Policy::default(),
+            tools: Arc::new(tools_for),
+            jobs: self.jobs.clone(),
+            job_env: self.job_env.clone(),
+            online: self.online.subscribe(),
+            generation: self.generation.clone(),
+            status: self.status.clone(),
+            stop,
+            metrics: self.metrics.clone(),
+        };
+        let opened = Box::pin(Turn::open(setup)).await.map_err(|error| internal(&error))?;
+        let inside = self.inside.clone();
+        Ok(AbortOnDropHandle::new(tokio::spawn(async move {
+            if let Some(author) = author {
+                author.await;
+            }
+            let end = Box::pin(opened.run()).await;
+            tell(&inside, Inside::TurnEnded { attempt: attempt.clone(), end }).await;
+            if let TurnEnd::Closed(_) = end {
+                outbox.drained().await;
+                tell(&inside, Inside::TurnStored(attempt)).await;
+            }
+        })))
+    }
+
+    fn check(&self, turn: &WorkOrderTurn) -> Result<(), Refusal> {
+        if !turn::is_safe_id(&turn.id) {
+            return Err(Refusal::new(Code::Invalid, "the turn's id must be letters, digits, - and _"));
+        }
+        let document = self.workspace.document();
+        match (&document.chat_session, &document.locked_project) {
+            (None, _) | (_, None) => {
+                return Err(Refusal::new(Code::NoSession, "no chat session holds this drone's lock"));
+            }
+            (Some(session), Some(project))
+                if session.id != turn.session.id
+                    || project.id != turn.session.project.id
+                    || project.slug != turn.session.project.slug =>
+            {
+                return Err(Refusal::new(
+                    Code::DroneLocked,
+                    "another chat session or project holds this drone's lock",
+                ));
+            }
+            _ => {}
+        }
+        if self.mode == WorkspaceMode::User {
+            return Err(Refusal::new(
+                Code::Mode,
+                "the workspace is in user mode; give it to the agent first",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Sends the turn's events on the living connection.
+    pub(super) fn send_events(&mut self) {
+        if let Some(turn) = &self.turn {
+            self.link.send_from(turn.outbox.clone(), self.generation.clone(), self.metrics.clone());
+        }
+    }
+
+    pub(super) fn abort(&mut self) -> Result<&'static str, Refusal> {
+        let Some(turn) = self.turn.take_if(|turn| !turn.has_ended()) else {
+            return Err(Refusal::new(Code::NoTurn, "no turn is running"));
+        };
+        turn.ask(Wish::Abort);
+        let RunningTurn { order, outbox, stop, state } = turn;
+        let state = match state {
+            State::Waiting(_) => {
+                let status = ChatTurnStatus::Aborted;
+                State::Ended { _task: self.end_unbegun(&order, &outbox, status, "aborted".to_owned()) }
+            }
+            state => state,
+        };
+        let was_waiting = matches!(state, State::Ended { .. });
+        self.turn = Some(RunningTurn { order, outbox, stop, state });
+        if was_waiting && self.is_online() {
+            self.send_events();
+        }
+        Ok("stopping")
+    }
+
+    pub(super) fn turn_ended(&mut self, attempt: &Attempt, end: TurnEnd) {
+        let Some(turn) = self.turn.take_if(|turn| turn.attempt() == *attempt) else { return };
+        self.last_heartbeat = Instant::now();
+        self.metrics.turns.inc();
+        let RunningTurn { mut order, outbox, stop, state } = turn;
+        match end {
+            TurnEnd::Closed(status) => {
+                tracing::info!(turn = %attempt.turn, %status, "a turn is over");
+                self.log(LogLevel::Info, &format!("Turn {} is over: {status}", attempt.turn));
+                order.status = match status {
+                    ChatTurnStatus::Error => WorkOrderStatus::Error,
+                    _ => WorkOrderStatus::Completed,
+                };
+                if let Err(error) = self.workspace.put_work_order(&order) {
+                    tracing::error!(%error, "failed to note the end of a turn");
+                }
+                let state = match state {
+                    State::Running(task) => State::Ended { _task: task },
+                    state => state,
+                };
+                self.turn = Some(RunningTurn { order, outbox, stop, state });
+            }
+            TurnEnd::Dropped => {
+                self.link.stop_sending();
+                self.remove_work_order();
+            }
+            TurnEnd::Left => {}
+        }
+    }
+
+    /// All of the turn is stored: nothing of it is needed any more but its journal, as the conversation's memory.
+    pub(super) fn turn_stored(&mut self, attempt: &Attempt) {
+        if self.turn.as_ref().is_some_and(|turn| turn.attempt() == *attempt) {
+            self.forget_turn();
+        }
+    }
+
+    pub(super) fn forget_turn(&mut self) {
+        self.link.stop_sending();
+        self.turn = None;
+        self.metrics.outbox_events.set(0);
+        self.remove_work_order();
+    }
+
+    /// One that stays because of a broken disk does no harm: the hub says that it is not wanted any more.
+    pub(super) fn remove_work_order(&self) {
+        if let Err(error) = self.workspace.remove_work_order() {
+            tracing::error!(%error, "failed to remove the work order");
+        }
+    }
+}
+
+async fn tell(inside: &tokio::sync::mpsc::Sender<Inside>, what: Inside) {
+    // An error means that the process is ending and nobody asks any more.
+    let _ending = inside.send(what).await;
+}
+
+fn document(turn: &WorkOrderTurn) -> WorkOrderDocument {
+    WorkOrderDocument {
+        turn_id: turn.id.clone(),
+        chat_session_id: turn.session.id.clone(),
+        project_id: turn.session.project.id.clone(),
+        work_order_id: turn.work_order.work_order_id.clone(),
+        received_at: Timestamp::now(),
+        prompt: turn.prompts.user.clone(),
+        status: WorkOrderStatus::Processing,
+        error: None,
+        attempt: turn.work_order.attempt,
+        generation: turn.work_order.generation,
+    }
+}
+
+fn internal(error: &dyn std::error::Error) -> Refusal {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    tracing::error!(error = text, "failed to take on a work order");
+    Refusal::new(Code::Internal, text)
+}

@@ -1,0 +1,1 @@
+setInterval(()=>postMessage(`beat`),19e3);

@@ -1,0 +1,31 @@
+// Where the token lives: in local storage, so that a second tab is signed in too. The address bar never keeps it.
+
+const KEY = 'gadget.token';
+
+/** Reads a fragment such as `#token=abc` or `#token=abc&/s/some-session`: the token, and where to go with it. */
+export function splitFragment(fragment: string): { token: string | null; rest: string } {
+  const match = /^#token=([^&]*)&?(.*)$/.exec(fragment);
+  if (match === null) return { token: null, rest: fragment };
+  const [, token = '', rest = ''] = match;
+  return { token: decodeURIComponent(token) || null, rest: rest === '' ? '' : `#${rest}` };
+}
+
+/** A token in the address bar moves to the storage, out of sight and of history. True: there was one. */
+export function adoptTokenFromAddress(): boolean {
+  const { token, rest } = splitFragment(location.hash);
+  if (rest !== location.hash) history.replaceState(null, '', `${location.pathname}${rest}`);
+  if (token !== null) keepToken(token);
+  return token !== null;
+}
+
+export function token(): string | null {
+  return localStorage.getItem(KEY);
+}
+
+export function keepToken(value: string): void {
+  localStorage.setItem(KEY, value);
+}
+
+export function dropToken(): void {
+  localStorage.removeItem(KEY);
+}

@@ -1,0 +1,49 @@
+//! `gadget-hub`: a hub as a server of its own.
+
+mod args;
+mod daemon;
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use hub::store::lock::DataLock;
+use hub::{app, router, serve};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::HubArgs;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = HubArgs::parse();
+    daemon::log_to_stderr(args.log_format)?;
+    let lock = DataLock::acquire(&args.data)?;
+    let listener = TcpListener::bind(args.listen).await.with_context(|| {
+        format!("failed to listen on {}; choose another address with --listen", args.listen)
+    })?;
+    let bound = listener.local_addr()?;
+    let fleet = daemon::fleet(&args.data, bound, args.drone.clone())?;
+    let admin = args.admin_email.clone().zip(args.admin_password_file.clone());
+    let app = app::build(args.into_config(bound)?, lock, Arc::clone(&fleet)).await?;
+    if let Some((email, password_file)) = admin {
+        daemon::ensure_admin(&app, &email, &password_file).await?;
+    }
+    let stopped = daemon::stop_signal()?;
+    tracing::info!(url = %app.config.public_url, "the hub listens on {bound}");
+    let shutdown = CancellationToken::new();
+    let serving = serve::run(Arc::clone(&app), router::router(Arc::clone(&app)), listener, shutdown.clone());
+    let mut serving = pin!(serving);
+    let served = tokio::select! {
+        served = &mut serving => served,
+        () = stopped => {
+            shutdown.cancel();
+            serving.await
+        }
+    };
+    // Drones work on; the next hub on this data finds them.
+    fleet.close(false).await;
+    app.store.close().await;
+    served.context("failed to serve")
+}

@@ -1,0 +1,453 @@
+//! Which drone works for which session, which drones are connected, and how they are started and stopped.
+//!
+//! The store keeps a record of each drone; what must be decided at once, without waiting for it, is in memory here and
+//! is read from the store at the start.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use protocol::document::DroneRegistration;
+use protocol::drone::{Hello, name as drone_name};
+use protocol::error::{Code, Refusal};
+use protocol::ids::{ChatSessionId, DroneId, UserId};
+use protocol::value::{DronePhase, DroneStatus};
+use serde_json::Value;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::app::SharedApp;
+use crate::fleet::{DroneSpec, FleetError, FleetEvent};
+use crate::session::state::effect::DroneChoice;
+use crate::session::state::input::{Input, Unanswered};
+use crate::socket::drone::DroneConn;
+use crate::socket::frame::Frame;
+use crate::store::{DroneRecord, StoreError, refuse};
+
+/// How long a drone has to stop by itself.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+const ASK_LIMIT: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+pub struct Drones {
+    /// Locked for a look-up only, never across an await.
+    now: Mutex<Present>,
+    /// Held while a record is read, changed and written, so that no change is lost.
+    records: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Present {
+    bound: HashMap<DroneId, ChatSessionId>,
+    connected: HashMap<DroneId, Arc<DroneConn>>,
+}
+
+impl Drones {
+    pub fn session_of(&self, drone: &DroneId) -> Option<ChatSessionId> {
+        self.now.lock().bound.get(drone).cloned()
+    }
+
+    pub fn connection(&self, drone: &DroneId) -> Option<Arc<DroneConn>> {
+        self.now.lock().connected.get(drone).cloned()
+    }
+
+    /// Takes a new connection in and ends the older one. Not if another has overtaken this one.
+    pub(crate) fn connect(&self, conn: &Arc<DroneConn>) -> Result<(), Refusal> {
+        let mut now = self.now.lock();
+        if now.connected.get(&conn.drone).is_some_and(|other| other.generation > conn.generation) {
+            return Err(Refusal::new(Code::Superseded, "a newer connection of this drone has taken over"));
+        }
+        if let Some(older) = now.connected.insert(conn.drone.clone(), Arc::clone(conn)) {
+            tracing::info!(drone = %older.drone, "ended an older connection of a drone");
+            older.outbox.kill();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn disconnect(&self, conn: &DroneConn) {
+        let mut now = self.now.lock();
+        if now.connected.get(&conn.drone).is_some_and(|known| known.id == conn.id) {
+            now.connected.remove(&conn.drone);
+        }
+    }
+
+    /// Binds the drone to the session, unless either belongs to another already.
+    fn bind(&self, drone: &DroneId, session: &ChatSessionId) -> Result<(), Refusal> {
+        let mut now = self.now.lock();
+        match now.bound.get(drone) {
+            Some(other) if other != session => {
+                return Err(Refusal::new(Code::DroneLocked, "the drone works for another chat session"));
+            }
+            Some(_) => return Ok(()),
+            None => {}
+        }
+        if now.bound.values().any(|taken| taken == session) {
+            return Err(Refusal::new(Code::Conflict, "the chat session has another drone"));
+        }
+        now.bound.insert(drone.clone(), session.clone());
+        Ok(())
+    }
+
+    fn unbind(&self, drone: &DroneId) {
+        self.now.lock().bound.remove(drone);
+    }
+}
+
+/// Reads what the store knows, before anybody connects.
+pub async fn load(app: &SharedApp) -> Result<(), StoreError> {
+    let records = app.store.all_drones().await?;
+    let mut now = app.drones.now.lock();
+    for DroneRecord { registration, .. } in records {
+        if let Some(session) = registration.chat_session_id {
+            now.bound.insert(registration.id, session);
+        }
+    }
+    Ok(())
+}
+
+/// Finds the session's drone, or makes one, and lets the fleet run it.
+pub async fn claim(
+    app: &SharedApp,
+    session: &ChatSessionId,
+    user: &UserId,
+    choice: &DroneChoice,
+) -> Result<DroneId, Refusal> {
+    let record = match choice {
+        DroneChoice::Own => app.store.drone_of_session(session).await.map_err(refuse)?,
+        DroneChoice::This(drone) => {
+            let record = app.store.drone(drone).await.map_err(refuse)?;
+            let own = record.filter(|record| record.registration.user == *user);
+            Some(own.ok_or_else(|| Refusal::new(Code::NotFound, "there is no such drone"))?)
+        }
+    };
+    let drone = record.as_ref().map_or_else(DroneId::generate, |record| record.registration.id.clone());
+    if record.as_ref().is_some_and(|record| record.held) {
+        return Err(Refusal::new(Code::Suspended, "the drone was stopped by a person; resume it to go on"));
+    }
+    app.drones.bind(&drone, session)?;
+    let stored = match record {
+        Some(record) if record.registration.chat_session_id.as_ref() == Some(session) => Ok(()),
+        Some(_) => {
+            change(app, &drone, |record| record.registration.chat_session_id = Some(session.clone())).await
+        }
+        None => app.store.put_drone(new_record(drone.clone(), user.clone(), Some(session.clone()))).await,
+    };
+    if let Err(error) = stored {
+        app.drones.unbind(&drone);
+        return Err(refuse(error));
+    }
+    match app.drones.connection(&drone) {
+        Some(conn) => conn.bind(app.sessions.handle(app, session)),
+        None => start(app, &drone, user, Some(session.clone())).await?,
+    }
+    Ok(drone)
+}
+
+/// A drone that works for no session yet.
+pub async fn start_free(app: &SharedApp, user: &UserId) -> Result<DroneId, Refusal> {
+    let drone = DroneId::generate();
+    app.store.put_drone(new_record(drone.clone(), user.clone(), None)).await.map_err(refuse)?;
+    start(app, &drone, user, None).await?;
+    Ok(drone)
+}
+
+async fn start(
+    app: &SharedApp,
+    drone: &DroneId,
+    user: &UserId,
+    session: Option<ChatSessionId>,
+) -> Result<(), Refusal> {
+    let spec = DroneSpec { id: drone.clone(), user: user.clone(), session };
+    app.fleet.start(spec).await.map_err(|error| {
+        tracing::error!(%drone, error = &error as &dyn std::error::Error, "failed to start a drone");
+        Refusal::new(Code::NoDrone, format!("the drone cannot be started: {error}"))
+    })
+}
+
+/// The session lets its drone go; another may have it.
+pub async fn unbind(app: &SharedApp, drone: &DroneId) {
+    app.drones.unbind(drone);
+    if let Some(conn) = app.drones.connection(drone) {
+        conn.unbind();
+    }
+    note(app, drone, |record| record.registration.chat_session_id = None).await;
+}
+
+/// The session is deleted: its drone ends. The workspace stays; there may be work in it.
+pub async fn session_deleted(app: &SharedApp, session: &ChatSessionId) {
+    let bound =
+        app.drones.now.lock().bound.iter().find(|(_, one)| *one == session).map(|(drone, _)| drone.clone());
+    let Some(drone) = bound else { return };
+    unbind(app, &drone).await;
+    if let Some(conn) = app.drones.connection(&drone) {
+        // Whether or not it answers, it is stopped.
+        let _answer = conn.ask(drone_name::REQUEST_TERMINATION, Frame::built(vec![]), ASK_LIMIT);
+    }
+    match app.fleet.terminate(&drone).await {
+        Ok(()) | Err(FleetError::Unknown(_)) => {}
+        Err(error) => {
+            tracing::error!(%drone, error = &error as &dyn std::error::Error, "failed to stop a deleted session's drone");
+        }
+    }
+    if let Err(error) = app.store.delete_drone(&drone).await {
+        tracing::error!(%drone, error = &error as &dyn std::error::Error, "failed to delete a drone's record");
+    }
+    app.generations.forget(&drone);
+}
+
+/// Stops a drone for lack of work.
+pub async fn suspend_idle(app: &SharedApp, drone: &DroneId) {
+    match app.fleet.suspend(drone).await {
+        Ok(()) | Err(FleetError::Unknown(_)) => {}
+        Err(error) => {
+            tracing::error!(%drone, error = &error as &dyn std::error::Error, "failed to suspend an idle drone");
+        }
+    }
+}
+
+/// Which session a drone works for that has said hello. Its own word counts, where that can be true.
+pub(crate) async fn session_for(
+    app: &SharedApp,
+    conn: &DroneConn,
+    told: Option<&ChatSessionId>,
+) -> Option<ChatSessionId> {
+    let bound = app.drones.session_of(&conn.drone);
+    let Some(told) = told.filter(|told| bound.as_ref() != Some(told)) else { return bound };
+    let own = match app.store.session(told).await {
+        Ok(session) => session.is_some_and(|session| session.user == conn.user),
+        Err(error) => {
+            tracing::error!(drone = %conn.drone, error = &error as &dyn std::error::Error, "failed to look a session up");
+            false
+        }
+    };
+    if own && bound.is_none() && app.drones.bind(&conn.drone, told).is_ok() {
+        note(app, &conn.drone, |record| record.registration.chat_session_id = Some(told.clone())).await;
+        return Some(told.clone());
+    }
+    bound
+}
+
+/// Notes what a drone said of itself.
+pub(crate) async fn note_hello(app: &SharedApp, drone: &DroneId, hello: &Hello) {
+    let bound = app.drones.session_of(drone).is_some();
+    note(app, drone, |record| {
+        let registration = &mut record.registration;
+        registration.workspace_id = Some(hello.workspace_id.clone());
+        registration.hostname.clone_from(&hello.hostname);
+        registration.phase = connected_phase(bound);
+        registration.status = status(registration.phase);
+        registration.last_seen_at = Some(Timestamp::now());
+        registration.reason = None;
+    })
+    .await;
+}
+
+/// A person stops the drone and keeps its workspace. It stays stopped until a person resumes it.
+pub async fn suspend(app: &SharedApp, drone: &DroneId) -> Result<(), Refusal> {
+    hold(app, drone, true).await?;
+    let stopped = app.fleet.suspend(drone).await;
+    settle_stop(app, drone, stopped, DronePhase::Suspended).await
+}
+
+/// A person stops the drone for good. First it is marked, so that nobody starts it again; then it is asked, and given
+/// ten seconds; it is offline afterwards in any case.
+pub async fn terminate(app: &SharedApp, drone: &DroneId) -> Result<(), Refusal> {
+    let record = record(app, drone).await?;
+    let conn = app.drones.connection(drone);
+    if conn.is_none()
+        && status(record.phase()) == DroneStatus::Offline
+        && record.phase() != DronePhase::Suspended
+    {
+        return Err(Refusal::new(Code::Conflict, "the drone is offline already"));
+    }
+    hold(app, drone, true).await?;
+    if let Some(conn) = &conn {
+        // Whether or not it answers, it is stopped.
+        let _answer = conn.ask(drone_name::REQUEST_TERMINATION, Frame::built(vec![]), STOP_LIMIT).await;
+    }
+    let in_time = tokio::time::timeout(STOP_LIMIT, app.fleet.terminate(drone)).await;
+    let stopped = in_time.unwrap_or_else(|_| {
+        tracing::error!(%drone, "the fleet did not stop a drone in time; its connection is cut");
+        Ok(())
+    });
+    if let Some(conn) = conn {
+        conn.outbox.kill();
+    }
+    settle_stop(app, drone, stopped, DronePhase::Offline).await
+}
+
+/// A person lets the drone run again.
+pub async fn resume(app: &SharedApp, drone: &DroneId) -> Result<(), Refusal> {
+    let record = record(app, drone).await?;
+    hold(app, drone, false).await?;
+    if app.drones.connection(drone).is_some() {
+        return Ok(());
+    }
+    let DroneRegistration { user, chat_session_id, .. } = record.registration;
+    start(app, drone, &user, chat_session_id).await
+}
+
+/// The drone's `workspace.json`, asked of it now.
+pub async fn workspace_state(app: &SharedApp, drone: &DroneId) -> Result<Value, Refusal> {
+    let conn = app
+        .drones
+        .connection(drone)
+        .filter(|conn| conn.is_ready())
+        .ok_or_else(|| Refusal::new(Code::NoDrone, "the drone is not connected"))?;
+    let asked = conn.ask(drone_name::WORKSPACE_STATE, Frame::built(vec![serde_json::json!({})]), ASK_LIMIT);
+    match asked.await {
+        Ok(args) => Ok(args.into_iter().nth(1).unwrap_or(Value::Null)),
+        Err(Unanswered::TimedOut | Unanswered::Disconnected | Unanswered::NotSent) => {
+            Err(Refusal::new(Code::DroneUnreachable, "the drone did not answer; try again in a moment"))
+        }
+    }
+}
+
+/// The record as clients see it now: a drone that is connected is there, whatever was last written down.
+pub fn shown(app: &SharedApp, record: DroneRecord) -> DroneRegistration {
+    let mut registration = record.registration;
+    if app.drones.connection(&registration.id).is_some_and(|conn| conn.is_ready()) {
+        registration.phase = connected_phase(app.drones.session_of(&registration.id).is_some());
+        registration.last_seen_at = Some(Timestamp::now());
+    }
+    registration.status = status(registration.phase);
+    registration
+}
+
+/// Passes on what the fleet says, until the hub goes away.
+pub(crate) async fn watch_fleet(app: SharedApp) {
+    let mut events = app.fleet.watch();
+    for event in app.fleet.snapshot().await {
+        take_fleet_event(&app, event).await;
+    }
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            () = app.sessions.closing.cancelled() => return,
+        };
+        match event {
+            Ok(event) => take_fleet_event(&app, event).await,
+            Err(RecvError::Lagged(_)) => {
+                for event in app.fleet.snapshot().await {
+                    take_fleet_event(&app, event).await;
+                }
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+async fn take_fleet_event(app: &SharedApp, event: FleetEvent) {
+    if let Some(handle) = app.drones.session_of(&event.drone).and_then(|session| app.sessions.peek(&session))
+    {
+        handle.tell(Input::Fleet(event.clone()));
+    }
+    let FleetEvent { drone, phase, reason, message: _, restarts, since: _ } = event;
+    note(app, &drone, |record| {
+        record.registration.phase = phase;
+        record.registration.status = status(phase);
+        record.registration.reason = reason;
+        record.registration.restarts = restarts;
+    })
+    .await;
+}
+
+async fn hold(app: &SharedApp, drone: &DroneId, held: bool) -> Result<(), Refusal> {
+    change(app, drone, |record| record.held = held).await.map_err(refuse)?;
+    if let Some(session) = app.drones.session_of(drone) {
+        app.sessions.tell(&session, || Input::Held(held));
+    }
+    Ok(())
+}
+
+async fn settle_stop(
+    app: &SharedApp,
+    drone: &DroneId,
+    stopped: Result<(), FleetError>,
+    phase: DronePhase,
+) -> Result<(), Refusal> {
+    match stopped {
+        Ok(()) | Err(FleetError::Unknown(_)) => {}
+        Err(error) => {
+            tracing::error!(%drone, error = &error as &dyn std::error::Error, "failed to stop a drone");
+            return Err(Refusal::new(Code::Internal, format!("the drone does not stop: {error}")));
+        }
+    }
+    note(app, drone, |record| {
+        record.registration.phase = phase;
+        record.registration.status = status(phase);
+    })
+    .await;
+    Ok(())
+}
+
+async fn record(app: &SharedApp, drone: &DroneId) -> Result<DroneRecord, Refusal> {
+    let record = app.store.drone(drone).await.map_err(refuse)?;
+    record.ok_or_else(|| Refusal::new(Code::NotFound, "there is no such drone"))
+}
+
+/// Changes a record; whoever reads it later sees it, and nothing depends on it now.
+async fn note(app: &SharedApp, drone: &DroneId, change_it: impl FnOnce(&mut DroneRecord) + Send) {
+    match change(app, drone, change_it).await {
+        Ok(()) | Err(StoreError::NotFound) => {}
+        Err(error) => {
+            tracing::error!(%drone, error = &error as &dyn std::error::Error, "failed to note a drone's state");
+        }
+    }
+}
+
+async fn change(
+    app: &SharedApp,
+    drone: &DroneId,
+    change_it: impl FnOnce(&mut DroneRecord) + Send,
+) -> Result<(), StoreError> {
+    let _alone = app.drones.records.lock().await;
+    let before = app.store.drone(drone).await?.ok_or(StoreError::NotFound)?;
+    let mut record = before.clone();
+    change_it(&mut record);
+    if record == before { Ok(()) } else { app.store.put_drone(record).await }
+}
+
+/// Counts up the drone's generation for a connect.
+pub(crate) async fn next_generation(app: &SharedApp, drone: &DroneId) -> Result<u64, StoreError> {
+    let _alone = app.drones.records.lock().await;
+    app.store.next_generation(drone).await
+}
+
+fn new_record(id: DroneId, user: UserId, session: Option<ChatSessionId>) -> DroneRecord {
+    let phase = DronePhase::Starting;
+    DroneRecord {
+        registration: DroneRegistration {
+            id,
+            user,
+            status: status(phase),
+            workspace_id: None,
+            chat_session_id: session,
+            hostname: String::new(),
+            created_at: Timestamp::now(),
+            phase,
+            pod_name: None,
+            node_name: None,
+            restarts: 0,
+            last_seen_at: None,
+            reason: None,
+        },
+        generation: 0,
+        held: false,
+        token_sha256: None,
+    }
+}
+
+fn connected_phase(bound: bool) -> DronePhase {
+    if bound { DronePhase::Busy } else { DronePhase::Available }
+}
+
+fn status(phase: DronePhase) -> DroneStatus {
+    match phase {
+        DronePhase::Starting | DronePhase::Recovering => DroneStatus::Starting,
+        DronePhase::Available => DroneStatus::Available,
+        DronePhase::Busy => DroneStatus::Busy,
+        DronePhase::Suspended | DronePhase::Offline | DronePhase::Failed => DroneStatus::Offline,
+    }
+}

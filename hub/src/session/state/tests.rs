@@ -1,0 +1,5 @@
+//! The state against a small world of tabs, a drone and a store, each of which can fail at any moment.
+
+mod random;
+mod rules;
+mod world;

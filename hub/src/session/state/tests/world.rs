@@ -1,0 +1,763 @@
+//! Plays everything around a session: tabs that remember what they have seen, a drone with an outbox that dies and
+//! comes back, a store that fails, and a wire that delivers answers late or never.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use jiff::Timestamp;
+use protocol::document::{ChatTurn, NEW_SESSION_NAME, Prompts, SessionStats, TurnStats};
+use protocol::drone::{CrashRecoveryRequest, Hello, HelloLock, HelloTurn, ModelTarget};
+use protocol::event::{DroneMeta, TurnEvent};
+use protocol::ide::IdeRequest;
+use protocol::ids::TurnId;
+use protocol::value::{
+    ChatSessionMode, ChatTurnStatus, Dialect, DronePhase, ReasoningEffort, RecoveryAction,
+};
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::super::effect::{Command, Dispatch, Note};
+use super::super::input::{AttachAs, ClaimedDrone, Peer};
+use super::super::*;
+use crate::fleet::FleetEvent;
+use crate::session::ConnId;
+
+pub(super) const DRONE: &str = "d";
+const SESSION: &str = "s";
+const USER: &str = "u";
+
+pub(super) struct World {
+    pub(super) state: State,
+    pub(super) now: Duration,
+    /// Work that the state has asked for and that has not answered yet.
+    jobs: VecDeque<Job>,
+    pub(super) tabs: BTreeMap<&'static str, Tab>,
+    pub(super) drone: SimDrone,
+    pub(super) store: SimStore,
+    last_conn: u64,
+    /// Every ack that was asked for: what, and where its answer comes.
+    asked: Vec<(String, oneshot::Receiver<Vec<Value>>)>,
+    pub(super) suspended: u32,
+}
+
+#[derive(Default)]
+pub(super) struct Tab {
+    pub(super) conn: Option<ConnId>,
+    /// The number of the last event it was sent. `None`: it has never followed.
+    pub(super) seen: Option<u64>,
+    pub(super) holds: bool,
+    /// It is sent the events after this number again.
+    begins_anew: Option<u64>,
+    pub(super) notes: Vec<String>,
+}
+
+#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault that a test switches on by itself")]
+pub(super) struct SimDrone {
+    pub(super) conn: Option<ConnId>,
+    generation: u64,
+    pub(super) locked: bool,
+    pub(super) refuses_lock: bool,
+    pub(super) refuses_work: bool,
+    pub(super) run: Option<Run>,
+    /// A work order on disk that no process works on.
+    crashed: Option<Run>,
+    outbox: VecDeque<Unacked>,
+    pub(super) paused: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub(super) turn: TurnId,
+    pub(super) attempt: u32,
+    next_seq: u64,
+    progress: u64,
+    over: bool,
+}
+
+struct Unacked {
+    meta: DroneMeta,
+    event: TurnEvent,
+    ack: Option<oneshot::Receiver<Vec<Value>>>,
+    /// Not sent again before the next connection.
+    refused: bool,
+}
+
+#[derive(Default)]
+pub(super) struct SimStore {
+    pub(super) events: Vec<Arc<EventRecord>>,
+    pub(super) turns: Vec<(TurnRecord, ChatTurnStatus)>,
+    pub(super) fails: bool,
+}
+
+#[derive(Debug)]
+enum Job {
+    Append { events: Vec<Arc<EventRecord>>, end: Option<TurnEnd> },
+    StoreTurn { turn: TurnId, prompt: String, seq_before: u64 },
+    Dispatch(Dispatch),
+    Command { ticket: ask::Ticket, conn: ConnId, command: Command },
+    Claim { ticket: ask::Ticket },
+    LoadPage { conn: ConnId, after: u64, limit: u32 },
+    LoadTurn { conn: ConnId },
+    Drained { conn: ConnId },
+    KillIde { conn: ConnId },
+    KillDrone { conn: ConnId },
+}
+
+impl World {
+    pub(super) fn new(limits: SessionLimits) -> Self {
+        let mut world = Self {
+            state: State::new(loaded(0, None), limits, now(Duration::ZERO)),
+            now: Duration::ZERO,
+            jobs: VecDeque::new(),
+            tabs: BTreeMap::from([("a", Tab::default()), ("b", Tab::default()), ("c", Tab::default())]),
+            drone: SimDrone::default(),
+            store: SimStore::default(),
+            last_conn: 0,
+            asked: Vec::new(),
+            suspended: 0,
+        };
+        world.carry_out();
+        world
+    }
+
+    /// The hub is killed and another one starts on the same store.
+    pub(super) fn restart_hub(&mut self, limits: SessionLimits) {
+        let last = self.store.events.last().map_or(0, |event| event.seq);
+        let turn = self.store.turns.iter().find(|(_, status)| !status.is_over());
+        let turn = turn.map(|(record, _)| {
+            let mut tally = TurnTally::default();
+            let of_turn = self.store.events.iter().filter(|event| event.turn == record.id);
+            of_turn.for_each(|event| tally.count(std::slice::from_ref(event)));
+            LoadedTurn { record: record.clone(), tally }
+        });
+        let mut loaded = loaded(last, turn);
+        loaded.newest_from = self.store.turns.last().map_or(0, |(record, _)| record.seq_before);
+        self.state = State::new(loaded, limits, now(self.now));
+        self.jobs.clear();
+        self.asked.clear();
+        self.drone.disconnect();
+        for tab in self.tabs.values_mut() {
+            *tab = Tab { seen: tab.seen, ..Tab::default() };
+        }
+        self.carry_out();
+    }
+
+    pub(super) fn apply(&mut self, input: Input) {
+        self.state.apply(now(self.now), input);
+        self.carry_out();
+    }
+
+    pub(super) fn pass_time(&mut self, by: Duration) {
+        let end = self.now + by;
+        while let Some(due) = self.state.next_deadline().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.apply(Input::Tick);
+            let next = self.state.next_deadline();
+            assert!(next.is_none_or(|next| next > self.now), "a deadline that has passed stays: {next:?}");
+        }
+        self.now = end;
+    }
+
+    // Tabs
+
+    pub(super) fn connect(&mut self, tab: &'static str) {
+        let conn = self.new_conn();
+        let this = self.tabs.get_mut(tab).unwrap();
+        assert!(this.conn.is_none());
+        this.conn = Some(conn);
+    }
+
+    pub(super) fn attach(&mut self, tab: &'static str, want: AttachAs) {
+        let Some(peer) = self.peer(tab) else { return };
+        let last_seq = self.tabs[tab].seen;
+        self.may_begin_anew(tab);
+        let answer = self.ask(format!("attach {tab}"));
+        self.apply(Input::Attach { peer, last_seq, want, answer });
+    }
+
+    pub(super) fn request(&mut self, tab: &'static str, request: IdeRequest) {
+        let Some(peer) = self.peer(tab) else { return };
+        let last_seq = self.tabs[tab].seen;
+        if matches!(request, IdeRequest::RequestSessionLock { .. }) {
+            self.may_begin_anew(tab);
+        }
+        let answer = self.ask(format!("{tab}: {request:?}"));
+        self.apply(Input::Ide { peer, request, last_seq, answer });
+    }
+
+    pub(super) fn lock(&mut self, tab: &'static str, take_over: bool) {
+        let (registration, project) = (None, None);
+        let chat_session = SESSION.into();
+        self.request(tab, IdeRequest::RequestSessionLock { registration, project, chat_session, take_over });
+    }
+
+    pub(super) fn submit(&mut self, tab: &'static str) {
+        self.request(tab, IdeRequest::SubmitPrompt { content: "do it".into() });
+    }
+
+    pub(super) fn disconnect(&mut self, tab: &'static str) {
+        let this = self.tabs.get_mut(tab).unwrap();
+        this.holds = false;
+        if let Some(conn) = this.conn.take() {
+            self.apply(Input::Gone { conn });
+        }
+    }
+
+    fn peer(&self, tab: &'static str) -> Option<Peer> {
+        let conn = self.tabs[tab].conn?;
+        // Tab c is of a client that has never heard of tab ids.
+        let name = (tab != "c").then(|| tab.into());
+        Some(Peer { conn, user: USER.into(), tab: name })
+    }
+
+    /// A tab that has seen what was never stored is sent the whole turn, and begins it anew.
+    fn may_begin_anew(&mut self, tab: &'static str) {
+        let shown = self.state.log.shown();
+        let begin = self.state.newest_from.min(shown);
+        let this = self.tabs.get_mut(tab).unwrap();
+        if this.seen.is_some_and(|seen| self.state.is_of_a_lost_life(seen)) {
+            this.begins_anew = Some(begin);
+        }
+    }
+
+    fn tab_of(&mut self, conn: ConnId) -> Option<&mut Tab> {
+        self.tabs.values_mut().find(|tab| tab.conn == Some(conn))
+    }
+
+    // The drone
+
+    pub(super) fn drone_connects(&mut self) {
+        if self.drone.conn.is_some() {
+            return;
+        }
+        let conn = self.new_conn();
+        self.drone.conn = Some(conn);
+        self.drone.generation += 1;
+        self.say_hello(true);
+        if let Some(run) = self.drone.crashed.clone() {
+            let request = CrashRecoveryRequest {
+                workspace_id: "w".into(),
+                turn_id: run.turn,
+                chat_session_id: SESSION.into(),
+                resumable: true,
+                last_seq: run.next_seq - 1,
+                progress: run.progress,
+            };
+            self.apply(Input::Drone { conn, said: DroneInput::Recovery(request) });
+        }
+    }
+
+    pub(super) fn say_hello(&mut self, first: bool) {
+        let Some(conn) = self.drone.conn else { return };
+        let answer = self.ask("hello".to_owned());
+        let SimDrone { generation, locked, run, .. } = &self.drone;
+        let hello = Hello {
+            workspace_id: "w".into(),
+            lock: locked.then(|| HelloLock { chat_session_id: SESSION.into(), project_id: "p".into() }),
+            mode: if run.is_some() { WorkspaceMode::Agent } else { WorkspaceMode::Idle },
+            turn: run.as_ref().map(|run| HelloTurn {
+                turn_id: run.turn.clone(),
+                attempt: run.attempt,
+                last_seq: run.next_seq - 1,
+            }),
+            process_restarts: 0,
+            last_exit: None,
+            hostname: "h".into(),
+            version: "1".into(),
+        };
+        let generation = *generation;
+        let said = DroneInput::Hello { drone: DRONE.into(), hello, generation, first, answer };
+        self.apply(Input::Drone { conn, said });
+    }
+
+    pub(super) fn drone_disconnects(&mut self) {
+        if let Some(conn) = self.drone.disconnect() {
+            self.apply(Input::Drone { conn, said: DroneInput::Gone });
+        }
+    }
+
+    pub(super) fn fleet_event(&self, phase: DronePhase, message: Option<&str>) -> FleetEvent {
+        FleetEvent {
+            drone: DRONE.into(),
+            phase,
+            reason: None,
+            message: message.map(str::to_owned),
+            restarts: 0,
+            since: now(self.now).wall,
+        }
+    }
+
+    pub(super) fn fleet_says(&mut self, phase: DronePhase, message: Option<&str>) {
+        let event = self.fleet_event(phase, message);
+        self.apply(Input::Fleet(event));
+    }
+
+    /// The process dies. What the hub has not stored is told anew by the next attempt.
+    pub(super) fn drone_crashes(&mut self) {
+        self.drone.locked = false;
+        self.drone.outbox.clear();
+        if let Some(run) = self.drone.run.take() {
+            // A turn that had come to its end stays so: its journal says it.
+            self.drone.crashed = Some(run);
+        }
+        self.drone_disconnects();
+    }
+
+    pub(super) fn drone_emits(&mut self, event: TurnEvent) {
+        let generation = self.drone.generation;
+        let Some(run) = self.drone.run.as_mut().filter(|run| !run.over) else { return };
+        let meta = DroneMeta {
+            turn_id: run.turn.clone(),
+            attempt: run.attempt,
+            generation,
+            seq: run.next_seq,
+            notes: event.notes(),
+        };
+        run.next_seq += 1;
+        run.progress += 1;
+        run.over = matches!(event, TurnEvent::WorkOrderComplete { .. });
+        self.drone.outbox.push_back(Unacked { meta, event, ack: None, refused: false });
+        self.send_outbox();
+    }
+
+    pub(super) fn drone_says(&mut self, text: &str) {
+        self.drone_emits(TurnEvent::Response { content: text.to_owned() });
+    }
+
+    pub(super) fn drone_completes(&mut self, status: ChatTurnStatus) {
+        if let Some(run) = &self.drone.run {
+            let turn_id = run.turn.clone();
+            self.drone_emits(TurnEvent::WorkOrderComplete { turn_id, status, message: None });
+        }
+    }
+
+    fn send_outbox(&mut self) {
+        let Some(conn) = self.drone.conn else { return };
+        let mut inputs = Vec::new();
+        for unacked in
+            self.drone.outbox.iter_mut().filter(|unacked| unacked.ack.is_none() && !unacked.refused)
+        {
+            let (answer, ack) = Responder::channel();
+            unacked.ack = Some(ack);
+            let event = unacked.event.to_raw().unwrap();
+            let said = DroneInput::Event { event, meta: unacked.meta.clone(), answer };
+            inputs.push(Input::Drone { conn, said });
+        }
+        for input in inputs {
+            self.apply(input);
+        }
+    }
+
+    /// Reads the acks that have come.
+    fn read_acks(&mut self) {
+        let mut refused = Vec::new();
+        self.drone.outbox.retain_mut(|unacked| match unacked.ack.as_mut().map(oneshot::Receiver::try_recv) {
+            Some(Ok(args)) if args[0] == json!(true) => false,
+            Some(Ok(args)) => {
+                refused.push(format!("{args:?}"));
+                unacked.ack = None;
+                unacked.refused = true;
+                true
+            }
+            Some(Err(oneshot::error::TryRecvError::Closed)) => panic!("an event's ack was dropped"),
+            Some(Err(oneshot::error::TryRecvError::Empty)) | None => true,
+        });
+        if let Some(why) = refused.iter().find(|why| why.contains("gap") || why.contains("invalid")) {
+            panic!("an event in order was refused: {why}");
+        }
+        if self.drone.run.as_ref().is_some_and(|run| run.over) && self.drone.outbox.is_empty() {
+            self.drone.run = None;
+        }
+    }
+
+    // What the state wants done
+
+    fn carry_out(&mut self) {
+        for effect in self.state.take_effects() {
+            match effect {
+                Effect::Answer(answer, args) => answer.answer(args),
+                Effect::Show { to, event } => {
+                    to.iter().for_each(|conn| self.see(*conn, &event));
+                }
+                Effect::Replay { conn, events, tell_when_drained } => {
+                    for event in &events {
+                        self.see(conn, event);
+                    }
+                    if tell_when_drained {
+                        self.jobs.push_back(Job::Drained { conn });
+                    }
+                }
+                Effect::Tell { to, note } => {
+                    for conn in to.iter() {
+                        if let (Some(tab), Note::Built { name, args }) = (self.tab_of(*conn), &note) {
+                            tab.notes.push(format!("{name} {}", Value::from(args.clone())));
+                        }
+                    }
+                }
+                Effect::TabTaken { conn } => {
+                    for tab in self.tabs.values_mut() {
+                        assert!(!tab.holds || tab.conn == Some(conn), "two tabs hold the session");
+                        tab.holds |= tab.conn == Some(conn);
+                    }
+                }
+                Effect::TabLost { conn } => {
+                    if let Some(tab) = self.tab_of(conn) {
+                        tab.holds = false;
+                    }
+                }
+                Effect::Append { events, end } => self.jobs.push_back(Job::Append { events, end }),
+                Effect::StoreTurn { turn, prompt, seq_before } => {
+                    self.jobs.push_back(Job::StoreTurn { turn, prompt, seq_before });
+                }
+                Effect::PatchTurn { turn, patch } => {
+                    for (record, _) in self.store.turns.iter_mut().filter(|(record, _)| record.id == turn) {
+                        record.abort_requested |= patch.abort_requested == Some(true);
+                    }
+                }
+                Effect::Dispatch(dispatch) => self.jobs.push_back(Job::Dispatch(dispatch)),
+                Effect::Command { ticket, conn, command } => {
+                    self.jobs.push_back(Job::Command { ticket, conn, command });
+                }
+                Effect::Claim { ticket, choice: _ } => self.jobs.push_back(Job::Claim { ticket }),
+                Effect::LoadPage { conn, after, limit } => {
+                    self.jobs.push_back(Job::LoadPage { conn, after, limit });
+                }
+                Effect::LoadTurn { conn, turn: _ } => self.jobs.push_back(Job::LoadTurn { conn }),
+                Effect::KillIde { conn } => {
+                    self.jobs.push_back(Job::KillIde { conn });
+                    // Nothing that is sent to it from now on arrives.
+                    if let Some(tab) = self.tab_of(conn) {
+                        tab.conn = None;
+                        tab.holds = false;
+                    }
+                }
+                Effect::KillDrone { conn } => self.jobs.push_back(Job::KillDrone { conn }),
+                Effect::Welcome { answer, drone: _, generation: _, locked: _, stored_seq } => {
+                    answer.answer(vec![]);
+                    self.welcome(stored_seq);
+                }
+                Effect::PauseDrone { conn, paused } => {
+                    if self.drone.conn == Some(conn) {
+                        self.drone.paused = paused;
+                    }
+                }
+                Effect::Suspend { drone: _ } => self.suspended += 1,
+                Effect::Probe { .. } | Effect::Unbind { .. } | Effect::NameSession { .. } => {}
+            }
+        }
+        self.send_outbox();
+        self.read_acks();
+    }
+
+    fn welcome(&mut self, stored_seq: Option<u64>) {
+        if let Some(stored) = stored_seq {
+            self.drone.outbox.retain(|unacked| unacked.meta.seq > stored);
+            self.drone.outbox.iter_mut().for_each(|unacked| unacked.ack = None);
+        } else {
+            self.drone.run = None;
+            self.drone.outbox.clear();
+        }
+    }
+
+    fn see(&mut self, conn: ConnId, event: &EventRecord) {
+        let Some(tab) = self.tab_of(conn) else { return };
+        if tab.begins_anew.take_if(|begin| event.seq == *begin + 1).is_none()
+            && let Some(seen) = tab.seen
+        {
+            assert_eq!(event.seq, seen + 1, "a tab lacks an event or sees one twice");
+        }
+        tab.seen = Some(event.seq);
+        if event.event.name == protocol::event::EventName::WorkOrderComplete {
+            let stored = self.store.turns.iter().find(|(record, _)| record.id == event.turn);
+            assert!(
+                stored.is_some_and(|(_, status)| status.is_over()),
+                "shown to be done before it is stored"
+            );
+        }
+    }
+
+    pub(super) fn has_jobs(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
+    /// Lets one piece of work end: the first, or another one that is of no order with those before it.
+    pub(super) fn work(&mut self, pick: usize) {
+        if self.jobs.is_empty() {
+            return;
+        }
+        let index = pick % self.jobs.len();
+        // What goes to the drone goes in order.
+        let to_drone = |job: &Job| matches!(job, Job::Command { .. } | Job::Dispatch(_));
+        let index = if to_drone(&self.jobs[index]) {
+            self.jobs.iter().position(to_drone).unwrap_or(index)
+        } else {
+            index
+        };
+        let Some(job) = self.jobs.remove(index) else { return };
+        match job {
+            Job::Append { events, end } => {
+                let stored = !self.store.fails;
+                if stored {
+                    self.store.append(events, end);
+                }
+                self.apply(Input::Appended { stored });
+            }
+            Job::StoreTurn { turn, prompt, seq_before } => {
+                let stored = self.store.insert(&turn, prompt, seq_before);
+                self.apply(Input::TurnStored { turn, stored });
+            }
+            Job::Dispatch(dispatch) => self.dispatch(dispatch),
+            Job::Command { ticket, conn, command } => self.command(ticket, conn, command),
+            Job::Claim { ticket } => {
+                let drone = Ok(ClaimedDrone { drone: DRONE.into() });
+                self.apply(Input::Claimed { ticket, drone });
+            }
+            Job::LoadPage { conn, after, limit } => {
+                let events = self.store.events.iter().filter(|event| event.seq > after);
+                let events = events.take(limit as usize).cloned().collect();
+                self.apply(Input::PageLoaded { conn, events: (!self.store.fails).then_some(events) });
+            }
+            Job::LoadTurn { conn } => {
+                let turn = self.store.turns.last().map(|(record, status)| {
+                    let last = self.store.events.iter().rfind(|event| event.turn == record.id);
+                    Box::new(chat_turn(record, *status, last.map_or(record.seq_before, |event| event.seq)))
+                });
+                if let Some(tab) = self.tab_of(conn) {
+                    tab.seen = turn.as_ref().map(|turn| turn.last_seq);
+                }
+                self.apply(Input::TurnLoaded { conn, turn: Ok(turn) });
+            }
+            Job::Drained { conn } => self.apply(Input::Drained { conn }),
+            Job::KillIde { conn } => self.apply(Input::Gone { conn }),
+            Job::KillDrone { conn } => {
+                if self.drone.conn == Some(conn) {
+                    self.drone_disconnects();
+                }
+            }
+        }
+    }
+
+    pub(super) fn work_all(&mut self) {
+        while self.has_jobs() {
+            self.work(0);
+        }
+    }
+
+    fn dispatch(&mut self, dispatch: Dispatch) {
+        let Dispatch { ticket, conn, drone: _, generation: _, turn, attempt, barren_attempts, first_seq } =
+            dispatch;
+        if self.store.fails {
+            return self.apply(Input::Answered { ticket, answer: Err(Unanswered::NotSent) });
+        }
+        let stored = self.store.events.last().map_or(0, |event| event.seq);
+        if self.state.turn.as_ref().is_some_and(|now| now.id == turn && now.attempt == attempt) {
+            assert_eq!(first_seq, stored + 1, "an attempt must count on from what is stored");
+        }
+        for (record, _) in self.store.turns.iter_mut().filter(|(record, _)| record.id == turn) {
+            record.attempts = attempt;
+            record.barren_attempts = barren_attempts;
+        }
+        if self.drone.conn != Some(conn) {
+            return self.apply(Input::Answered { ticket, answer: Err(Unanswered::Disconnected) });
+        }
+        let busy = self.drone.run.as_ref().is_some_and(|run| !run.over);
+        assert!(!busy, "a second turn is sent to a drone that works");
+        if self.drone.refuses_work {
+            let answer = Ok(vec![false.into(), "too tired".into()]);
+            return self.apply(Input::Answered { ticket, answer });
+        }
+        self.drone.crashed = None;
+        self.drone.run = Some(Run { turn, attempt, next_seq: first_seq, progress: 0, over: false });
+        self.drone.outbox.clear();
+        self.apply(Input::Answered { ticket, answer: Ok(vec![true.into()]) });
+    }
+
+    fn command(&mut self, ticket: ask::Ticket, conn: ConnId, command: Command) {
+        if self.drone.conn != Some(conn) {
+            return self.apply(Input::Answered { ticket, answer: Err(Unanswered::Disconnected) });
+        }
+        let ok = vec![true.into()];
+        let args = match command {
+            Command::Lock if self.drone.refuses_lock => {
+                vec![false.into(), SESSION.into(), json!({ "code": "drone_locked", "message": "mine" })]
+            }
+            Command::Lock => {
+                self.drone.locked = true;
+                vec![true.into(), SESSION.into()]
+            }
+            Command::Release => {
+                self.drone.locked = false;
+                ok
+            }
+            Command::Mode(mode) => vec![true.into(), mode.as_str().into()],
+            Command::Abort => {
+                self.drone_completes(ChatTurnStatus::Aborted);
+                ok
+            }
+            Command::Recovery(response) => {
+                if response.action == RecoveryAction::Discard {
+                    self.drone.crashed = None;
+                }
+                return;
+            }
+            Command::Heartbeat | Command::File { .. } => ok,
+        };
+        self.apply(Input::Answered { ticket, answer: Ok(args) });
+    }
+
+    // Answers
+
+    fn ask(&mut self, what: String) -> Responder {
+        let (answer, receiver) = Responder::channel();
+        self.asked.push((what, receiver));
+        answer
+    }
+
+    /// The answers that have come since the last look, by what was asked.
+    pub(super) fn answers(&mut self) -> Vec<(String, Vec<Value>)> {
+        let mut came = Vec::new();
+        self.asked.retain_mut(|(what, receiver)| match receiver.try_recv() {
+            Ok(args) => {
+                came.push((what.clone(), args));
+                false
+            }
+            Err(oneshot::error::TryRecvError::Empty) => true,
+            Err(oneshot::error::TryRecvError::Closed) => panic!("{what}: dropped without an answer"),
+        });
+        for (what, args) in &came {
+            assert!(!format!("{args:?}").contains("draining"), "{what}: was dropped unanswered");
+        }
+        came
+    }
+
+    pub(super) fn answer(&mut self) -> Vec<Value> {
+        let mut came = self.answers();
+        assert_eq!(came.len(), 1, "one answer is expected: {came:?}");
+        came.remove(0).1
+    }
+
+    pub(super) fn unanswered(&self) -> Vec<String> {
+        self.asked.iter().map(|(what, _)| what.clone()).collect()
+    }
+
+    fn new_conn(&mut self) -> ConnId {
+        self.last_conn += 1;
+        ConnId(self.last_conn)
+    }
+}
+
+impl SimDrone {
+    fn disconnect(&mut self) -> Option<ConnId> {
+        self.paused = false;
+        self.outbox.iter_mut().for_each(|unacked| {
+            unacked.ack = None;
+            unacked.refused = false;
+        });
+        self.conn.take()
+    }
+}
+
+impl SimStore {
+    fn insert(&mut self, turn: &TurnId, prompt: String, seq_before: u64) -> Result<Box<TurnRecord>, Refusal> {
+        if self.fails {
+            return Err(Refusal::new(Code::StoreUnavailable, "no store"));
+        }
+        assert!(self.turns.iter().all(|(_, status)| status.is_over()), "a second turn is processing");
+        let record = turn_record(turn.clone(), prompt, seq_before);
+        self.turns.push((record.clone(), ChatTurnStatus::Processing));
+        Ok(Box::new(record))
+    }
+
+    fn append(&mut self, events: Vec<Arc<EventRecord>>, end: Option<TurnEnd>) {
+        for event in events {
+            let expected = self.events.last().map_or(0, |event| event.seq) + 1;
+            assert_eq!(event.seq, expected, "numbers have a gap, or one is given twice");
+            self.events.push(event);
+        }
+        if let Some(end) = end {
+            let turn = self.turns.iter_mut().find(|(record, _)| record.id == end.turn).unwrap();
+            assert!(!turn.1.is_over(), "a turn ends twice");
+            turn.1 = end.status;
+        }
+    }
+}
+
+pub(super) fn now(elapsed: Duration) -> Now {
+    let wall = Timestamp::UNIX_EPOCH + jiff::SignedDuration::try_from(elapsed).unwrap();
+    Now { elapsed, wall }
+}
+
+fn loaded(last_seq: u64, turn: Option<LoadedTurn>) -> Loaded {
+    let session = ChatSession {
+        id: SESSION.into(),
+        created_at: Timestamp::UNIX_EPOCH,
+        user: USER.into(),
+        project: "p".into(),
+        name: NEW_SESSION_NAME.into(),
+        mode: ChatSessionMode::Build,
+        provider: None,
+        selected_model: None,
+        reasoning_effort: ReasoningEffort::Off,
+        workspace_id: None,
+        stats: SessionStats::default(),
+        archived_at: None,
+    };
+    let drone = turn.is_some().then(|| (DRONE.into(), false));
+    Loaded { session, drone, last_seq, newest_from: 0, turn }
+}
+
+fn turn_record(id: TurnId, prompt: String, seq_before: u64) -> TurnRecord {
+    TurnRecord {
+        id,
+        created_at: Timestamp::UNIX_EPOCH,
+        user: USER.into(),
+        project: "p".into(),
+        session: SESSION.into(),
+        model: ModelTarget {
+            provider: "x".into(),
+            dialect: Dialect::OpenAi,
+            model: "m".into(),
+            capabilities: protocol::document::Capabilities::default(),
+            context_window: None,
+            max_output_tokens: None,
+            simulated: false,
+        },
+        mode: ChatSessionMode::Build,
+        reasoning_effort: ReasoningEffort::Off,
+        status: ChatTurnStatus::Processing,
+        prompts: Prompts { user: prompt, system: None },
+        error_message: None,
+        seq_before,
+        last_seq: seq_before,
+        attempts: 0,
+        barren_attempts: 0,
+        work_order: None,
+        attempt_seq_before: seq_before,
+        drone: None,
+        abort_requested: false,
+        stats: TurnStats::default(),
+    }
+}
+
+fn chat_turn(record: &TurnRecord, status: ChatTurnStatus, last_seq: u64) -> ChatTurn {
+    ChatTurn {
+        id: record.id.clone(),
+        created_at: record.created_at,
+        user: record.user.clone(),
+        project: record.project.clone(),
+        session: record.session.clone(),
+        provider: "x".into(),
+        llm: "m".into(),
+        mode: record.mode,
+        reasoning_effort: record.reasoning_effort,
+        status,
+        prompts: record.prompts.clone(),
+        blocks: Vec::new(),
+        tool_calls: Vec::new(),
+        stats: TurnStats::default(),
+        error_message: None,
+        last_seq,
+        attempts: record.attempts,
+        simulated: false,
+    }
+}

@@ -1,0 +1,196 @@
+//! Turns on their way into the store and to a drone: records, work orders, the conversation before them.
+
+use jiff::Timestamp;
+use protocol::document::{ChatSession, ChatTurn, DroneRegistration, Project, Prompts, TurnStats, User};
+use protocol::drone::{Context, ContextTurn, WorkOrder, WorkOrderSession, WorkOrderTurn};
+use protocol::error::Refusal;
+use protocol::ids::{ChatSessionId, DroneId, TurnId, WorkOrderId};
+use protocol::value::ChatTurnStatus;
+use serde_json::{Value, json};
+
+use crate::app::SharedApp;
+use crate::session::state::effect::Dispatch;
+use crate::session::state::no_such_session;
+use crate::store::{PageRequest, Store, StoreError, TurnPatch, TurnRecord, refuse};
+
+/// Turns of the conversation that a work order carries at most.
+const CONTEXT_TURNS: u32 = 100;
+/// And their size as JSON.
+const CONTEXT_BYTES: usize = 2 * 1024 * 1024;
+
+/// Stores a prompt as a processing turn, for the model that the session uses now.
+pub(super) async fn store_turn(
+    app: &SharedApp,
+    session: &ChatSessionId,
+    id: TurnId,
+    prompt: String,
+    seq_before: u64,
+) -> Result<TurnRecord, Refusal> {
+    let session = app.store.session(session).await.map_err(refuse)?.ok_or_else(no_such_session)?;
+    let model = app.providers.resolve(&session).await?;
+    let record = TurnRecord {
+        id,
+        created_at: Timestamp::now(),
+        user: session.user.clone(),
+        project: session.project.clone(),
+        session: session.id.clone(),
+        model,
+        mode: session.mode,
+        reasoning_effort: session.reasoning_effort,
+        status: ChatTurnStatus::Processing,
+        prompts: Prompts { user: prompt, system: None },
+        error_message: None,
+        seq_before,
+        last_seq: seq_before,
+        attempts: 0,
+        barren_attempts: 0,
+        work_order: None,
+        attempt_seq_before: seq_before,
+        drone: None,
+        abort_requested: false,
+        stats: TurnStats::default(),
+    };
+    app.store.insert_turn(record.clone()).await.map_err(refuse)?;
+    Ok(record)
+}
+
+/// Makes the attempt's head durable and puts together what the drone is sent.
+pub(super) async fn prepare(store: &dyn Store, dispatch: &Dispatch) -> Result<Vec<Value>, StoreError> {
+    let Dispatch { ticket: _, conn: _, drone, generation, turn, attempt, barren_attempts, first_seq } =
+        dispatch;
+    let work_order_id = WorkOrderId::generate();
+    let patch = TurnPatch {
+        attempts: Some(*attempt),
+        barren_attempts: Some(*barren_attempts),
+        work_order: Some(work_order_id.clone()),
+        attempt_seq_before: Some(first_seq - 1),
+        drone: Some(drone.clone()),
+        abort_requested: None,
+    };
+    store.patch_turn(turn, patch).await?;
+    let record = store.turn(turn).await?.ok_or(StoreError::NotFound)?;
+    let Documents { session, project, user, registration } = documents(store, &record.session, drone).await?;
+    let context = context(store, &session, turn).await?;
+    let work_order = WorkOrder {
+        work_order_id,
+        attempt: *attempt,
+        generation: *generation,
+        first_seq: *first_seq,
+        context,
+        model: record.model.clone(),
+    };
+    let turn = WorkOrderTurn {
+        id: record.id,
+        created_at: record.created_at,
+        user: record.user,
+        project: record.project,
+        session: work_order_session(session, user, project),
+        provider: record.model.provider,
+        llm: record.model.model,
+        mode: record.mode,
+        reasoning_effort: record.reasoning_effort,
+        status: record.status,
+        prompts: record.prompts,
+        blocks: Vec::new(),
+        tool_calls: Vec::new(),
+        stats: record.stats,
+        last_seq: first_seq - 1,
+        attempts: *attempt,
+        work_order,
+    };
+    Ok(vec![json!(registration), json!(turn)])
+}
+
+/// The arguments of `requestSessionLock` towards a drone.
+pub(super) async fn lock_args(
+    store: &dyn Store,
+    session: &ChatSessionId,
+    drone: &DroneId,
+) -> Result<Vec<Value>, StoreError> {
+    let Documents { session, project, user: _, registration } = documents(store, session, drone).await?;
+    Ok(vec![json!(registration), json!(project), json!(session)])
+}
+
+/// The turn as clients see it, the newest where none is named; `None`: there is none.
+pub(super) async fn shown_turn(
+    store: &dyn Store,
+    session: &ChatSessionId,
+    turn: Option<TurnId>,
+) -> Result<Option<ChatTurn>, StoreError> {
+    if let Some(turn) = turn {
+        return store.full_turn(&turn).await;
+    }
+    let newest = PageRequest { cursor: None, limit: 1, newest_first: true };
+    let page = store.full_turns(session, newest).await?;
+    Ok(page.items.into_iter().next())
+}
+
+struct Documents {
+    session: ChatSession,
+    project: Project,
+    user: User,
+    registration: DroneRegistration,
+}
+
+async fn documents(
+    store: &dyn Store,
+    session: &ChatSessionId,
+    drone: &DroneId,
+) -> Result<Documents, StoreError> {
+    let session = store.session(session).await?.ok_or(StoreError::NotFound)?;
+    let project = store.project(&session.project).await?.ok_or(StoreError::NotFound)?;
+    let user = store.user(&session.user).await?.ok_or(StoreError::NotFound)?.user;
+    let registration = store.drone(drone).await?.ok_or(StoreError::NotFound)?.registration;
+    Ok(Documents { session, project, user, registration })
+}
+
+fn work_order_session(session: ChatSession, user: User, project: Project) -> WorkOrderSession {
+    let ChatSession {
+        id,
+        created_at,
+        user: _,
+        project: _,
+        name,
+        mode,
+        provider,
+        selected_model,
+        reasoning_effort,
+        workspace_id,
+        stats,
+        archived_at: _,
+    } = session;
+    WorkOrderSession {
+        id,
+        created_at,
+        user,
+        project,
+        name,
+        mode,
+        provider,
+        selected_model,
+        reasoning_effort,
+        workspace_id,
+        stats,
+    }
+}
+
+/// The conversation before the turn, oldest first: as many of the newest turns as fit.
+async fn context(store: &dyn Store, session: &ChatSession, before: &TurnId) -> Result<Context, StoreError> {
+    let newest = PageRequest { cursor: None, limit: CONTEXT_TURNS, newest_first: true };
+    let page = store.full_turns(&session.id, newest).await?;
+    let (mut turns, mut room) = (Vec::new(), CONTEXT_BYTES);
+    for turn in page.items.into_iter().filter(|turn| turn.id != *before) {
+        let ChatTurn { id, status, prompts, blocks, .. } = turn;
+        let turn = ContextTurn { turn_id: id, status, prompt: prompts.user, blocks };
+        let size = serde_json::to_vec(&turn).map_or(usize::MAX, |text| text.len());
+        if size > room {
+            break;
+        }
+        room -= size;
+        turns.push(turn);
+    }
+    // The turn itself is counted in its session already.
+    let omitted = session.stats.turn_count.saturating_sub(turns.len() as u64 + 1);
+    turns.reverse();
+    Ok(Context { turns, omitted })
+}

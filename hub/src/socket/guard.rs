@@ -1,0 +1,205 @@
+//! One accepted TCP connection, with what neither the server nor the library offers: a limit on stuck writes, a kill
+//! switch, a gate for reads and a probe.
+//!
+//! The library never reaps a peer that stops reading: its writer sits inside a write that nothing wakes, and the
+//! disconnect waits for that writer. So the IO itself must fail. Killing it is also the only way to make a client come
+//! back by itself: after a disconnect by the server a Socket.IO client stays away.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use rustix::net::sockopt::set_tcp_user_timeout;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::Sleep;
+
+/// Handle to one connection. Travels with every request that comes over it.
+#[derive(Clone, Debug)]
+pub struct Guard(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    peer: SocketAddr,
+    killed: AtomicBool,
+    paused: AtomicBool,
+    /// Milliseconds after which the kernel gives up on bytes that the peer has not acknowledged; 0 is its default.
+    unacknowledged_limit: AtomicU32,
+    reader: AtomicWaker,
+    writer: AtomicWaker,
+    /// Bytes have left for the kernel: whoever waits for room may try again.
+    written: Notify,
+}
+
+impl Guard {
+    pub(super) fn new(peer: SocketAddr) -> Self {
+        Self(Arc::new(Shared {
+            peer,
+            killed: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            unacknowledged_limit: AtomicU32::new(0),
+            reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
+            written: Notify::new(),
+        }))
+    }
+
+    pub fn peer(&self) -> SocketAddr {
+        self.0.peer
+    }
+
+    /// Fails both directions at once.
+    pub fn kill(&self) {
+        self.0.killed.store(true, Ordering::Release);
+        self.0.reader.wake();
+        self.0.writer.wake();
+        self.0.written.notify_waiters();
+    }
+
+    /// Stops or resumes reading. A pause must end before the ping time-out, or the connection is lost.
+    pub fn pause(&self, paused: bool) {
+        self.0.paused.store(paused, Ordering::Release);
+        if !paused {
+            self.0.reader.wake();
+        }
+    }
+
+    /// Lets the kernel drop the connection when sent bytes stay unacknowledged for `limit`: a peer whose machine or
+    /// network is gone is found out by the next thing that is sent to it. `None`: the kernel's own patience.
+    pub fn probe(&self, limit: Option<Duration>) {
+        let limit = limit.map_or(0, |limit| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX));
+        self.0.unacknowledged_limit.store(limit, Ordering::Release);
+        self.0.reader.wake();
+    }
+
+    /// Waits until something more was written, or `at_most`.
+    pub(super) async fn written(&self, at_most: Duration) {
+        // Over polling nothing may ever be written on this connection: the wait alone has to do then.
+        let _timed_out = tokio::time::timeout(at_most, self.0.written.notified()).await;
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.0.killed.load(Ordering::Acquire) {
+            Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was killed by the hub"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The IO of a guarded connection.
+#[derive(Debug)]
+pub struct GuardedIo {
+    stream: TcpStream,
+    guard: Guard,
+    write_stall: Duration,
+    /// Runs while a write is stuck.
+    stalled: Option<Pin<Box<Sleep>>>,
+    /// What the kernel was told last.
+    unacknowledged_limit: u32,
+    /// Counts this connection for as long as it lives.
+    _permit: super::listener::AddressPermit,
+}
+
+impl GuardedIo {
+    pub(super) fn new(
+        stream: TcpStream,
+        guard: Guard,
+        write_stall: Duration,
+        permit: super::listener::AddressPermit,
+    ) -> Self {
+        Self { stream, guard, write_stall, stalled: None, unacknowledged_limit: 0, _permit: permit }
+    }
+
+    fn apply_probe(&mut self) {
+        let wanted = self.guard.0.unacknowledged_limit.load(Ordering::Acquire);
+        if wanted != self.unacknowledged_limit {
+            self.unacknowledged_limit = wanted;
+            if let Err(error) = set_tcp_user_timeout(&self.stream, wanted) {
+                tracing::debug!(%error, "the kernel took no limit for unacknowledged bytes");
+            }
+        }
+    }
+
+    /// Passes a write's outcome on, and fails one that has been stuck for too long.
+    fn watch<T>(&mut self, outcome: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        match outcome {
+            Poll::Ready(done) => {
+                self.stalled = None;
+                self.guard.0.written.notify_waiters();
+                Poll::Ready(done)
+            }
+            Poll::Pending => {
+                self.guard.0.writer.register(cx.waker());
+                self.guard.check()?;
+                let limit = self.write_stall;
+                let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+                if stalled.as_mut().poll(cx).is_ready() {
+                    self.guard.kill();
+                    return Poll::Ready(Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "the peer took nothing for too long",
+                    )));
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl AsyncRead for GuardedIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.guard.0.reader.register(cx.waker());
+        self.guard.check()?;
+        self.apply_probe();
+        if self.guard.0.paused.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for GuardedIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.guard.check()?;
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch(outcome, cx)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.guard.check()?;
+        let outcome = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch(outcome, cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.guard.check()?;
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.watch(outcome, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,310 @@
+//! One connection of an IDE: which sessions it reaches, and the way of its requests to them.
+//!
+//! Handlers run inside the connection's reader, in order, and only parse and hand over: what must wait waits in a
+//! session's actor. Requests that name no session go to the session whose tab this connection holds or has just asked
+//! for, so a prompt sent right after a lock request reaches the same actor behind it.
+
+use std::collections::HashMap;
+use std::future::ready;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use protocol::error::{Code, Refusal};
+use protocol::ide::{IdeRequest, name, refusal_ack};
+use protocol::ids::{ChatSessionId, UserId};
+use protocol::value::WorkspaceMode;
+use socketioxide::extract::SocketRef;
+use tokio::time::Instant;
+
+use crate::app::SharedApp;
+use crate::auth::Principal;
+use crate::session::ConnId;
+use crate::session::registry::Handle;
+use crate::session::responder::Responder;
+use crate::session::state::input::{Input, Peer};
+use crate::session::state::request::event_of;
+use crate::socket::expiry::Expiry;
+use crate::socket::incoming::Incoming;
+use crate::socket::outbox::Outbox;
+use crate::socket::rate::Bucket;
+
+/// Sessions that one connection may follow at a time.
+const MOST_FOLLOWED: usize = 64;
+/// Requests of one connection: at once, and per second for long.
+const REQUEST_BURST: u32 = 200;
+const REQUESTS_PER_SECOND: f64 = 50.0;
+
+pub struct IdeConn {
+    pub id: ConnId,
+    pub user: UserId,
+    pub tab: Option<Arc<str>>,
+    pub outbox: Arc<Outbox>,
+    pub(super) expiry: Expiry,
+    /// Whether it wants its session back. A client that names no session on purpose, with an empty `lastSeq`, only
+    /// reads along somewhere: it must not get the tab of one that another client has not come back to yet.
+    pub(super) comes_back: bool,
+    /// Locked for a look only, never across an await: the reader and session actors change it.
+    routes: Mutex<Routes>,
+    rate: Mutex<Bucket>,
+    complained: AtomicBool,
+}
+
+#[derive(Default)]
+struct Routes {
+    /// The session whose tab this connection holds.
+    tab: Option<Handle>,
+    /// The session whose tab it has asked for.
+    wanted: Option<Handle>,
+    /// Sessions that know this connection, the above among them.
+    known: HashMap<ChatSessionId, Handle>,
+    /// What it said at its connect to have seen; each is good for the first use.
+    last_seq: HashMap<ChatSessionId, u64>,
+    /// The connection is gone: nothing may be told of it to a session any more.
+    closed: bool,
+}
+
+/// What an IDE said at its connect.
+pub(super) struct IdeHello {
+    pub(super) principal: Principal,
+    pub(super) tab: Option<String>,
+    pub(super) last_seq: Option<HashMap<ChatSessionId, u64>>,
+}
+
+impl IdeConn {
+    pub(super) fn new(id: ConnId, hello: IdeHello, outbox: Arc<Outbox>) -> Arc<Self> {
+        let IdeHello { principal, tab, last_seq } = hello;
+        let comes_back = last_seq.as_ref().is_none_or(|named| !named.is_empty());
+        let last_seq = last_seq.unwrap_or_default();
+        Arc::new(Self {
+            id,
+            user: principal.id().clone(),
+            tab: tab.map(Into::into),
+            outbox,
+            expiry: Expiry::new(principal.expires_at()),
+            comes_back,
+            routes: Mutex::new(Routes { last_seq, ..Routes::default() }),
+            rate: Mutex::new(Bucket::new(REQUEST_BURST, REQUESTS_PER_SECOND, Instant::now())),
+            complained: AtomicBool::new(false),
+        })
+    }
+
+    /// Registers every handler. Called before CONNECT is answered: events that come first would find none later.
+    pub(super) fn register(self: &Arc<Self>, app: &SharedApp, socket: &SocketRef) {
+        // The library can outlive the hub with its handlers; they must not keep the hub alive.
+        let app = Arc::downgrade(app);
+        for event in name::REQUESTS {
+            let (app, conn) = (app.clone(), Arc::clone(self));
+            socket.on(*event, move |incoming: Incoming| {
+                if let Some(app) = app.upgrade() {
+                    conn.receive(&app, event, &incoming);
+                }
+                ready(())
+            });
+        }
+        let conn = Arc::clone(self);
+        socket.on_fallback(move |incoming: Incoming| {
+            if let Some(app) = app.upgrade() {
+                conn.receive(&app, &incoming.name(), &incoming);
+            }
+            ready(())
+        });
+    }
+
+    pub(super) fn peer(&self) -> Peer {
+        Peer { conn: self.id, user: self.user.clone(), tab: self.tab.clone() }
+    }
+
+    fn receive(self: &Arc<Self>, app: &SharedApp, event: &str, incoming: &Incoming) {
+        let answer = Responder::ack(Arc::clone(&self.outbox), incoming.ack);
+        app.sockets.metrics.ide_requests.inc();
+        let request = if self.rate.lock().take(Instant::now()) {
+            incoming
+                .values(app.config.limits.event)
+                .and_then(|args| IdeRequest::parse(event, &args))
+                .and_then(|request| self.limit(app, request))
+        } else {
+            Err(Refusal::new(Code::RateLimited, "too many requests; slow down"))
+        };
+        match request {
+            Ok(request) => self.dispatch(app, request, answer),
+            Err(refusal) => {
+                self.complain(event, &refusal);
+                refuse(event, &refusal, answer);
+            }
+        }
+    }
+
+    fn limit(&self, app: &SharedApp, request: IdeRequest) -> Result<IdeRequest, Refusal> {
+        if let IdeRequest::SubmitPrompt { content } = &request {
+            let most = app.config.limits.prompt;
+            if content.len() > most {
+                let words = format!("the prompt has {} bytes, {most} are allowed", content.len());
+                return Err(Refusal::new(Code::TooLarge, words));
+            }
+            if !app.sockets.prompts.take(&self.user, Instant::now()) {
+                return Err(Refusal::new(
+                    Code::RateLimited,
+                    "too many prompts in a minute; wait a moment before the next one",
+                ));
+            }
+        }
+        Ok(request)
+    }
+
+    fn dispatch(self: &Arc<Self>, app: &SharedApp, request: IdeRequest, answer: Responder) {
+        let event = event_of(&request);
+        let handle = match &request {
+            IdeRequest::AuthRefresh { token } => return self.refresh(app, token.clone(), answer),
+            IdeRequest::RequestSessionLock { chat_session, .. } => {
+                self.reach(app, chat_session).inspect(|handle| {
+                    self.routes.lock().wanted = Some(handle.clone());
+                })
+            }
+            IdeRequest::Resume(follow) | IdeRequest::FollowSession(follow) => {
+                self.reach(app, &follow.chat_session_id)
+            }
+            IdeRequest::UnfollowSession { chat_session } => self.reach(app, chat_session),
+            IdeRequest::ReleaseSessionLock { chat_session: Some(chat_session) }
+            | IdeRequest::RequestWorkspaceMode { chat_session: Some(chat_session), .. } => {
+                self.own(chat_session)
+            }
+            _ => self.target(),
+        };
+        let handle = match handle {
+            Ok(handle) => handle,
+            Err(refusal) => return refuse(event, &refusal, answer),
+        };
+        let last_seq = self.routes.lock().last_seq.remove(handle.session());
+        let input = Input::Ide { peer: self.peer(), request, last_seq, answer };
+        if let Err(Input::Ide { answer, .. }) = handle.ask(input) {
+            refuse(event, &Refusal::new(Code::RateLimited, "the session is too busy; try again"), answer);
+        }
+    }
+
+    /// The session's actor, which from now on is told when this connection ends.
+    pub(super) fn reach(&self, app: &SharedApp, session: &ChatSessionId) -> Result<Handle, Refusal> {
+        let mut routes = self.routes.lock();
+        if let Some(handle) = routes.known.get(session) {
+            return Ok(handle.clone());
+        }
+        if routes.closed {
+            return Err(Refusal::new(Code::Conflict, "the connection is gone"));
+        }
+        if routes.known.len() >= MOST_FOLLOWED {
+            return Err(Refusal::new(
+                Code::RateLimited,
+                "this connection follows too many sessions; unfollow some",
+            ));
+        }
+        let handle = app.sessions.handle(app, session);
+        routes.known.insert(session.clone(), handle.clone());
+        Ok(handle)
+    }
+
+    fn target(&self) -> Result<Handle, Refusal> {
+        let routes = self.routes.lock();
+        routes.wanted.clone().or_else(|| routes.tab.clone()).ok_or_else(|| {
+            Refusal::new(Code::NoSession, "this tab holds no chat session; ask for its lock first")
+        })
+    }
+
+    /// The session that this connection's tab is on, which must be the one that is named.
+    fn own(&self, session: &ChatSessionId) -> Result<Handle, Refusal> {
+        let target = self.target()?;
+        if target.session() == session {
+            Ok(target)
+        } else {
+            Err(Refusal::new(Code::NoSession, "this tab holds another chat session"))
+        }
+    }
+
+    /// The sessions that the client named at its connect, and has not used yet.
+    pub(super) fn named_sessions(&self) -> Vec<ChatSessionId> {
+        self.routes.lock().last_seq.keys().cloned().collect()
+    }
+
+    pub(super) fn take_last_seq(&self, session: &ChatSessionId) -> Option<u64> {
+        self.routes.lock().last_seq.remove(session)
+    }
+
+    /// Whether its tab is on a session, or about to be.
+    pub(super) fn has_tab(&self) -> bool {
+        let routes = self.routes.lock();
+        routes.tab.is_some() || routes.wanted.is_some()
+    }
+
+    /// The session has given its tab to this connection.
+    pub fn tab_taken(&self, session: &ChatSessionId) {
+        let mut routes = self.routes.lock();
+        let Some(handle) = routes.known.get(session).cloned() else { return };
+        routes.wanted.take_if(|wanted| wanted.session() == session);
+        let before = routes.tab.replace(handle).filter(|before| before.session() != session);
+        drop(routes);
+        if let Some(before) = before {
+            before.tell(Input::TabMoved { conn: self.id });
+        }
+    }
+
+    /// The session has not given its tab to this connection, or has taken it away.
+    pub fn tab_lost(&self, session: &ChatSessionId) {
+        let mut routes = self.routes.lock();
+        routes.wanted.take_if(|wanted| wanted.session() == session);
+        routes.tab.take_if(|tab| tab.session() == session);
+    }
+
+    /// The session is not there, or is gone: nothing here should keep its actor.
+    pub fn forget(&self, session: &ChatSessionId) {
+        self.tab_lost(session);
+        self.routes.lock().known.remove(session);
+    }
+
+    fn refresh(self: &Arc<Self>, app: &SharedApp, token: String, answer: Responder) {
+        let (app, conn) = (Arc::clone(app), Arc::clone(self));
+        let tasks = app.sockets.tasks.clone();
+        tasks.spawn(async move {
+            let renewed = app.auth.authenticate(&token).await.and_then(|principal| {
+                if *principal.id() == conn.user {
+                    Ok(principal.expires_at())
+                } else {
+                    Err(Refusal::new(Code::Forbidden, "the token is of another user"))
+                }
+            });
+            match renewed {
+                Ok(expires_at) => {
+                    conn.expiry.renew(expires_at);
+                    answer.answer(vec![true.into(), serde_json::json!({ "expiresAt": expires_at })]);
+                }
+                Err(refusal) => refuse(name::AUTH_REFRESH, &refusal, answer),
+            }
+        });
+    }
+
+    fn complain(&self, event: &str, refusal: &Refusal) {
+        let code = refusal.code.as_str();
+        if self.complained.swap(true, Ordering::Relaxed) {
+            tracing::debug!(user = %self.user, event, code, "refused an event");
+        } else {
+            tracing::warn!(user = %self.user, event, code, "refused an event; further ones of this connection are not logged");
+        }
+    }
+
+    pub(super) fn closed(&self, app: &SharedApp) {
+        self.outbox.close();
+        self.expiry.end();
+        app.sockets.remove_ide(self);
+        let mut routes = self.routes.lock();
+        routes.closed = true;
+        let known = std::mem::take(&mut routes.known);
+        routes.tab = None;
+        routes.wanted = None;
+        drop(routes);
+        for handle in known.into_values() {
+            handle.tell(Input::Gone { conn: self.id });
+        }
+    }
+}
+
+fn refuse(event: &str, refusal: &Refusal, answer: Responder) {
+    answer.answer(refusal_ack(event, refusal, "", WorkspaceMode::Idle));
+}

@@ -1,0 +1,12 @@
+//! A real hub on a port of its own with a real store, drones that are played by the client crate with real tokens, and
+//! IDEs.
+#![cfg(test)]
+
+mod access;
+mod bad_input;
+mod drones;
+mod flow;
+mod locks;
+mod restart;
+mod turns;
+mod world;

@@ -1,0 +1,88 @@
+//! `gadget attach`: a session live in the terminal, with prompts typed into it.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use protocol::document::{ChatSession, ChatTurn};
+use protocol::event::TurnEvent;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
+
+use crate::access::HubAccess;
+use crate::api::Api;
+use crate::args::AttachArgs;
+use crate::console::Console;
+use crate::live::{Live, Target, Update};
+use crate::turn::interrupt::Interrupts;
+use crate::turn::output::Output;
+
+pub(crate) async fn run(args: AttachArgs, console: &mut Console) -> anyhow::Result<ExitCode> {
+    let AttachArgs { session, hub, json } = args;
+    let mut interrupts = Interrupts::listen().context("failed to listen for signals")?;
+    let api = Api::new(HubAccess::find(&hub)?)?;
+    let ChatSession { id, project, name, .. } = api.get(&format!("/chat-sessions/{session}")).await?;
+    let turns: Vec<ChatTurn> = api.list(&format!("/chat-sessions/{session}/turns")).await?;
+    let mut live = Live::open(api.access(), Target { session: id, project }, Some(replayed_from(&turns)))?;
+    let mut output = Output::new(console, json);
+    output.note(&format!("{name}: type a prompt and Enter; Ctrl-C stops a running turn, twice leaves"));
+    for turn in turns.iter().filter(|turn| turn.status.is_over()) {
+        output.past(turn)?;
+    }
+    let mut keyboard = (!json).then(|| BufReader::new(tokio::io::stdin()).lines());
+    let ended = follow(&mut live, &mut output, &mut interrupts, &mut keyboard).await;
+    live.close().await;
+    output.end()?;
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// What is over is shown from the store; a turn that runs is told from its beginning.
+fn replayed_from(turns: &[ChatTurn]) -> u64 {
+    turns.iter().filter(|turn| turn.status.is_over()).map(|turn| turn.last_seq).max().unwrap_or(0)
+}
+
+async fn follow(
+    live: &mut Live,
+    output: &mut Output<'_>,
+    interrupts: &mut Interrupts,
+    keyboard: &mut Option<Lines<BufReader<Stdin>>>,
+) -> anyhow::Result<()> {
+    let mut runs = false;
+    loop {
+        tokio::select! {
+            update = live.next() => match update {
+                Update::Event(event) => {
+                    runs = event.turn.as_ref().map_or(runs, |(event, _)| !matches!(event, TurnEvent::WorkOrderComplete { .. }));
+                    output.event(&event, true)?;
+                }
+                Update::CaughtUp(turn) => {
+                    runs = !turn.status.is_over();
+                    output.stored(&turn)?;
+                }
+                Update::Submitted(_) => runs = true,
+                Update::Refused(request, why) => output.note(&format!("{request}: {why}")),
+                Update::Away(why) => output.note(&why),
+                Update::Gone(why) => anyhow::bail!("{why}"),
+                Update::Locked | Update::Aborting => {}
+            },
+            () = interrupts.recv() => {
+                if !runs {
+                    return Ok(());
+                }
+                // Another one leaves, and lets the turn work on.
+                runs = false;
+                live.abort();
+            }
+            typed = next_line(keyboard) => match typed? {
+                Some(prompt) if !prompt.trim().is_empty() => live.submit(&prompt),
+                Some(_) => {}
+                None => return Ok(()),
+            },
+        }
+    }
+}
+
+async fn next_line(keyboard: &mut Option<Lines<BufReader<Stdin>>>) -> std::io::Result<Option<String>> {
+    match keyboard {
+        Some(lines) => lines.next_line().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,65 @@
+//! Figures beside a floor or a peer, measured in one run: `cargo xtask bench [name]`.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this program's output is its purpose")]
+
+mod hub_server;
+mod memory;
+mod process;
+mod raw_peer;
+mod relay;
+mod report;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+const NAMES: [&str; 2] = ["relay", "memory"];
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, pairs, workers] = &arguments[..]
+        && first == hub_server::SUBCOMMAND
+    {
+        return hub_server::serve(pairs.parse()?, workers.parse()?);
+    }
+    let check = arguments.iter().any(|argument| argument == "--check");
+    let names: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|argument| *argument != "--check").collect();
+    if let Some(unknown) = names.iter().find(|name| !NAMES.contains(name)) {
+        bail!("there is no bench {unknown:?}; there are {}", NAMES.join(", "));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let directory = target_directory()?.join("bench");
+    let mut missed = 0;
+    for name in NAMES {
+        if !names.is_empty() && !names.contains(&name) {
+            continue;
+        }
+        eprintln!("bench {name} …");
+        let load_average = process::load_average();
+        let figures = runtime.block_on(run(name)).with_context(|| format!("bench {name} failed"))?;
+        let report = report::Report { name, load_average, figures };
+        println!("{}", report.table());
+        report.write(&directory)?;
+        missed += report.missed().count();
+    }
+    if check && missed > 0 {
+        bail!("{missed} goals are missed");
+    }
+    Ok(())
+}
+
+async fn run(name: &str) -> Result<Vec<report::Figure>> {
+    let peer = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("bench/peer/relay.mjs").display().to_string();
+    match name {
+        "relay" => relay::run(&peer).await,
+        "memory" => memory::run(&peer).await,
+        other => bail!("there is no bench {other:?}"),
+    }
+}
+
+/// The directory that this program was built in.
+fn target_directory() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("failed to find this program")?;
+    program.ancestors().nth(2).map(PathBuf::from).context("this program is in no target directory")
+}

@@ -1,0 +1,12 @@
+//! The harness for tests of the whole on one machine: real processes of hub and drone, real clients, real git, and a
+//! scripted model server.
+
+pub mod api;
+pub mod deadline;
+pub mod gadget;
+pub mod ide;
+pub mod log;
+pub mod processes;
+pub mod random;
+pub mod repository;
+pub mod screen;

@@ -7,7 +7,7 @@ use protocol::value::{ChatTurnStatus, DronePhase};
 
 use super::super::input::AttachAs;
 use super::super::*;
-use super::world::{DRONE, World};
+use super::world::World;
 
 #[derive(Clone, Debug)]
 enum Step {

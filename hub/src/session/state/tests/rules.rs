@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::super::input::{AttachAs, Peer};
 use super::super::*;
-use super::world::{DRONE, World, now};
+use super::world::{World, now};
 use crate::session::ConnId;
 
 /// Tab `a` holds the session, the drone is connected and locked.

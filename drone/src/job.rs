@@ -53,6 +53,9 @@ pub struct JobSettings {
     warned: AtomicBool,
 }
 
+/// Enough for builds and test runs on large machines; a fork bomb ends there and the machine goes on.
+pub const DEFAULT_MORE_TASKS: u64 = 8192;
+
 /// What one command may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -61,9 +64,9 @@ pub struct Limits {
     pub memory: u64,
     /// Processes of one command at the same time. The runner counts them and stops the command that has more.
     pub processes: usize,
-    /// Processes and threads of the whole user, as the kernel counts them: over all containers of a machine that run
-    /// as the same user, and not for root. None: not limited.
-    pub user_processes: Option<u64>,
+    /// Processes and threads that the command may add to those that its user has when it begins. The kernel counts them
+    /// for the whole user, over all containers of a machine, and does not hold root to it. None: not limited.
+    pub more_tasks: Option<u64>,
     /// Bytes of one file.
     pub file_size: u64,
     /// Bytes that a command may print. The runner looks at the files and stops the command that printed more.
@@ -103,7 +106,7 @@ impl Default for Limits {
         Self {
             memory: limits::most_of_the_memory(),
             processes: 1024,
-            user_processes: None,
+            more_tasks: Some(DEFAULT_MORE_TASKS),
             file_size: 32 * 1024 * 1024 * 1024,
             output: 1024 * 1024 * 1024,
         }

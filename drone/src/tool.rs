@@ -35,7 +35,7 @@ pub mod todo;
 mod walk;
 mod write;
 
-pub(crate) use output::{join, prune};
+pub(crate) use output::{Keep, join, make_room, prune};
 
 /// What a second execution after a crash would mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

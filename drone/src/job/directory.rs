@@ -13,6 +13,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -20,9 +21,12 @@ use serde::{Deserialize, Serialize};
 use super::Limits;
 use super::process::{self, Identity};
 use crate::path::OWN;
+use crate::tool::{Keep, prune};
 
-/// How many jobs a workspace remembers.
-const KEPT: usize = 100;
+/// What a workspace remembers of jobs that are over.
+const KEPT: Keep = Keep { entries: 100, bytes: 4 * 1024 * 1024 * 1024 };
+/// A job whose runner was killed is asked about by the drone's next start; later than this nobody will.
+const LOST_FOR: Duration = Duration::from_hours(24);
 
 /// A job's directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,12 +140,13 @@ impl JobDirectory {
     }
 
     /// Puts a job there that nobody has begun. A job that is there already stays as it is. The oldest jobs of the
-    /// workspace are forgotten.
+    /// workspace that are over are forgotten.
     pub fn create(&self, spec: &Spec) -> Result<(), DirectoryError> {
         let failed = |attempt| move |source| DirectoryError::Io { attempt, name: "directory", source };
         fs::create_dir_all(&self.0).map_err(failed("create"))?;
         if let Some(jobs) = self.0.parent() {
-            crate::tool::prune(jobs, KEPT).map_err(failed("make room for"))?;
+            let is_over = |path: &Path| Self::at(path).is_over();
+            prune(jobs, KEPT, is_over).map_err(failed("make room for"))?;
         }
         if self.0.join(SPEC).exists() {
             return Ok(());
@@ -173,6 +178,17 @@ impl JobDirectory {
         }
         // It may have written its last word between the first look and now.
         Ok(self.get(EXIT, "result")?.map_or(State::Lost(owner), State::Ended))
+    }
+
+    /// Nobody will ask for it any more. One that runs, or that nobody has begun, would run again without its directory.
+    fn is_over(&self) -> bool {
+        let untouched = fs::metadata(&self.0).and_then(|found| found.modified()).ok();
+        let untouched = untouched.and_then(|at| at.elapsed().ok()).unwrap_or_default();
+        match self.state() {
+            Ok(State::Ended(_)) => true,
+            Ok(State::Lost(_) | State::Unclaimed) | Err(_) => untouched > LOST_FOR,
+            Ok(State::Running(_)) => false,
+        }
     }
 
     /// Takes the job for this process. False: another one has it.

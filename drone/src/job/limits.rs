@@ -5,17 +5,18 @@ use std::fs;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::Limits;
+use super::{Limits, process};
 
 /// Limits this process and all that it starts.
 pub(super) fn apply(limits: &Limits) -> Result<(), Errno> {
-    let Limits { memory, processes: _, user_processes, file_size, output: _ } = *limits;
+    let Limits { memory, processes: _, more_tasks, file_size, output: _ } = *limits;
     // Data and not address space: many programs reserve far more addresses than they ever use.
     lower(Resource::RLIMIT_DATA, memory)?;
     lower(Resource::RLIMIT_FSIZE, file_size)?;
     lower(Resource::RLIMIT_CORE, 0)?;
-    if let Some(processes) = user_processes {
-        lower(Resource::RLIMIT_NPROC, processes)?;
+    if let Some(more) = more_tasks {
+        let user = nix::unistd::getuid().as_raw();
+        lower(Resource::RLIMIT_NPROC, process::tasks_of(user).saturating_add(more))?;
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ pub struct Identity {
 pub(super) struct Entry {
     pub(super) pid: i32,
     pub(super) parent: i32,
+    pub(super) group: i32,
     pub(super) session: i32,
     pub(super) started: u64,
     /// Ended, but its parent has not asked for the result.
@@ -43,6 +44,36 @@ pub(super) fn is_alive(identity: &Identity) -> bool {
 pub(super) fn table() -> Vec<Entry> {
     let Ok(directory) = fs::read_dir("/proc") else { return Vec::new() };
     directory.filter_map(|found| entry(found.ok()?.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+/// How many processes and threads a user has, as far as they can be seen.
+pub(super) fn tasks_of(user: u32) -> u64 {
+    let Ok(directory) = fs::read_dir("/proc") else { return 0 };
+    let tasks = |status: String| {
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_ascii_whitespace().next()?.parse::<u64>().ok()
+        };
+        (field("Uid:") == Some(u64::from(user))).then(|| field("Threads:").unwrap_or(1))
+    };
+    directory
+        .filter_map(|found| {
+            let pid: i32 = found.ok()?.file_name().to_str()?.parse().ok()?;
+            tasks(fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+        })
+        .sum()
+}
+
+/// The children of a process, asked for quickly: one that comes or goes meanwhile may be missed. None: this kernel
+/// cannot say.
+pub(super) fn children(pid: i32) -> Option<Vec<i32>> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let lists: Vec<String> =
+        threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok()).collect();
+    let children = |list: &String| -> Vec<i32> {
+        list.split_ascii_whitespace().filter_map(|child| child.parse().ok()).collect()
+    };
+    (!lists.is_empty()).then(|| lists.iter().flat_map(children).collect())
 }
 
 /// All processes that come from this one, however far down.
@@ -76,6 +107,7 @@ fn parse(pid: i32, stat: &str) -> Option<Entry> {
     Some(Entry {
         pid,
         parent: fields.get(1)?.parse().ok()?,
+        group: fields.get(2)?.parse().ok()?,
         session: fields.get(3)?.parse().ok()?,
         started: fields.get(19)?.parse().ok()?,
         zombie: matches!(*fields.first()?, "Z" | "X"),
@@ -96,12 +128,12 @@ mod tests {
     fn a_process_name_cannot_confuse_the_parser() {
         let stat = "7 (a) R 1 (b)) S 3 7 5 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 777 1 1";
         let entry = parse(7, stat).unwrap();
-        assert_eq!(entry, Entry { pid: 7, parent: 3, session: 5, started: 777, zombie: false });
+        assert_eq!(entry, Entry { pid: 7, parent: 3, group: 7, session: 5, started: 777, zombie: false });
     }
 
     #[test]
     fn descendants_are_found_however_far_down_and_in_whatever_order() {
-        let entry = |pid, parent| Entry { pid, parent, session: 0, started: 0, zombie: false };
+        let entry = |pid, parent| Entry { pid, parent, group: 0, session: 0, started: 0, zombie: false };
         let table = [entry(5, 4), entry(4, 2), entry(2, 1), entry(3, 1), entry(9, 8)];
         let mut found: Vec<i32> = descendants(&table, 1).iter().map(|entry| entry.pid).collect();
         found.sort_unstable();

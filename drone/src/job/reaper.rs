@@ -3,10 +3,11 @@
 //! Two who need it: the runner, below which all processes of its job stay because it is a child subreaper; and the
 //! drone, when a runner itself was killed and its job's processes have been handed to somebody else.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tokio::time::{Instant, sleep};
@@ -17,6 +18,8 @@ use super::process::{self, Entry, Identity};
 /// How long processes may take to vanish after SIGKILL. One that waits for a disk can take longer.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(3);
+/// How often to look for more to stop before what is stopped is killed.
+const LOOKS: usize = 100;
 
 /// How the shell ended: its exit code or the signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,16 @@ pub(super) fn reap(wanted: i32) -> Option<End> {
     }
 }
 
+/// Whether more processes are below this one than so many. Looks quickly and no further than that.
+pub(super) fn has_more_below_than(limit: usize) -> bool {
+    let mut count = 0;
+    walk_below(|_| {
+        count += 1;
+        count <= limit
+    });
+    count > limit
+}
+
 pub(super) fn signal_all(entries: &[Entry], signal: Signal) {
     for entry in entries {
         // It may have ended meanwhile.
@@ -52,10 +65,11 @@ pub(super) fn signal_all(entries: &[Entry], signal: Signal) {
     }
 }
 
-/// Kills everything below this process until nothing is left. Gives how many could not be ended.
+/// Ends everything below this process until nothing is left. Gives how many could not be ended.
 pub(super) async fn sweep_below(shell: i32, end: &mut Option<End>) -> usize {
     let patience = Instant::now() + PATIENCE;
     loop {
+        freeze_below();
         if let Some(found) = reap(shell) {
             *end = Some(found);
         }
@@ -63,8 +77,58 @@ pub(super) async fn sweep_below(shell: i32, end: &mut Option<End>) -> usize {
         if left.is_empty() || Instant::now() >= patience {
             return left.iter().filter(|entry| !entry.zombie).count();
         }
-        signal_all(&left, Signal::SIGKILL);
+        kill_all(&left);
         sleep(PAUSE).await;
+    }
+}
+
+/// Stops everything below this process where it stands, so that nothing starts another process while it is being killed:
+/// each one is stopped the moment it is found, and what it had started until then is found at the next look. One that
+/// has ended meanwhile has left its children to us.
+fn freeze_below() {
+    let mut stopped = HashSet::new();
+    for _ in 0..LOOKS {
+        let before = stopped.len();
+        walk_below(|pid| {
+            if stopped.insert(pid) {
+                let _gone = kill(Pid::from_raw(pid), Signal::SIGSTOP);
+            }
+            true
+        });
+        if stopped.len() == before {
+            return;
+        }
+    }
+}
+
+/// Kills processes, and with them all of their process groups: a group is killed at once, nothing that forks gets out.
+fn kill_all(entries: &[Entry]) {
+    let ours = nix::unistd::getpgrp().as_raw();
+    let groups: HashSet<i32> =
+        entries.iter().map(|entry| entry.group).filter(|group| *group > 1 && *group != ours).collect();
+    for group in groups {
+        let _gone = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
+    signal_all(entries, Signal::SIGKILL);
+}
+
+/// Shows the processes below this one, each as soon as it is found, as long as more are wanted. One that comes or goes
+/// meanwhile may be missed.
+fn walk_below(mut wants_more: impl FnMut(i32) -> bool) {
+    let me = nix::unistd::getpid().as_raw();
+    let Some(children) = process::children(me) else {
+        // This kernel does not list children.
+        let _enough = below_us().iter().all(|entry| wants_more(entry.pid));
+        return;
+    };
+    let (mut seen, mut found) = (HashSet::new(), children);
+    while let Some(pid) = found.pop() {
+        if seen.insert(pid) {
+            if !wants_more(pid) {
+                return;
+            }
+            found.extend(process::children(pid).unwrap_or_default());
+        }
     }
 }
 
@@ -88,7 +152,7 @@ pub(super) async fn sweep_marked(marker: &str, runner: &Identity) -> usize {
         if left.is_empty() || Instant::now() >= patience {
             return left.len();
         }
-        signal_all(&left, Signal::SIGKILL);
+        kill_all(&left);
         for entry in &left {
             // Ours to reap if it was handed to the drone; else this says so.
             let _not_ours = waitpid(Pid::from_raw(entry.pid), Some(WaitPidFlag::WNOHANG));

@@ -130,7 +130,7 @@ fn keep(path: &Path, name: &str, spill: &Path) -> Option<PathBuf> {
     let kept = spill.with_extension(name);
     let link = || {
         if let Some(directory) = kept.parent() {
-            std::fs::create_dir_all(directory)?;
+            crate::tool::make_room(directory)?;
         }
         match std::fs::hard_link(path, &kept) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -192,6 +192,18 @@ mod tests {
             outcome.text.contains(&format!("of 110000 bytes left out; the whole is in {}", kept.display()))
         );
         assert_eq!(std::fs::metadata(kept).unwrap().len(), 110_000);
+    }
+
+    #[test]
+    fn long_outputs_that_are_kept_push_out_the_oldest() {
+        let (workspace, job, _) = job(&"0123456789\n".repeat(10_000), "");
+        let name = |number: usize| workspace.path().join(format!("spill/call-{number:03}"));
+        for number in 0..250 {
+            outcome(&exit(Some(0), None, Reason::Ended), &job, &name(number));
+        }
+        assert!(name(249).with_extension("stdout").exists());
+        let kept = std::fs::read_dir(workspace.path().join("spill")).unwrap().count();
+        assert!(kept <= 200, "{kept} outputs are kept");
     }
 
     #[test]

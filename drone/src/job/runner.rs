@@ -92,13 +92,17 @@ async fn carry_out(directory: &JobDirectory, spec: &Spec, signals: &mut Signals)
         Ok(started) => started,
         Err(error) => return finish(None, Reason::NotStarted(error.to_string()), false),
     };
-    let (mut end, reason) = watch(directory, spec, shell, signals).await;
-    let leftovers = if reason == Reason::Ended {
-        end_leftovers(shell, &mut end, signals).await
-    } else {
-        end_command(shell, &mut end, signals).await;
-        0
-    };
+    let (mut end, mut reason) = watch(directory, spec, shell, signals).await;
+    let mut leftovers = 0;
+    match reason {
+        Reason::Ended => match end_leftovers(spec, shell, &mut end, signals).await {
+            Some(count) => leftovers = count,
+            None => reason = Reason::TooManyProcesses,
+        },
+        // With each moment they would be more.
+        Reason::TooManyProcesses => {}
+        _ => end_command(spec, shell, &mut end, signals).await,
+    }
     let survivors = reaper::sweep_below(shell, &mut end).await;
     Exit { leftovers, survivors, ..finish(end, reason, confined) }
 }
@@ -172,37 +176,58 @@ fn excess(directory: &JobDirectory, spec: &Spec) -> Option<Reason> {
     if size(directory.stdout()) + size(directory.stderr()) > spec.limits.output {
         return Some(Reason::TooMuchOutput);
     }
-    (reaper::below_us().len() > spec.limits.processes).then_some(Reason::TooManyProcesses)
+    reaper::has_more_below_than(spec.limits.processes).then_some(Reason::TooManyProcesses)
 }
 
 /// Asks the command's process group to end, and gives it a moment.
-async fn end_command(shell: i32, end: &mut Option<End>, signals: &mut Signals) {
+async fn end_command(spec: &Spec, shell: i32, end: &mut Option<End>, signals: &mut Signals) {
     // The shell was not reaped: its number is still its own.
     let _gone = killpg(Pid::from_raw(shell), Signal::SIGTERM);
-    wait_until_alone(shell, end, signals).await;
+    wait_until_alone(spec, shell, end, signals).await;
 }
 
 /// What a command has left behind gets a moment to end by itself, such as the last program of a pipe, then is asked
-/// to. Gives how many there were.
-async fn end_leftovers(shell: i32, end: &mut Option<End>, signals: &mut Signals) -> usize {
-    wait_until_alone(shell, end, signals).await;
+/// to. Gives how many there were; none: they became too many.
+async fn end_leftovers(
+    spec: &Spec,
+    shell: i32,
+    end: &mut Option<End>,
+    signals: &mut Signals,
+) -> Option<usize> {
+    let mut waited = wait_until_alone(spec, shell, end, signals).await;
     let left = reaper::below_us();
-    if !left.is_empty() {
+    if waited == Waited::Late {
         reaper::signal_all(&left, Signal::SIGTERM);
-        wait_until_alone(shell, end, signals).await;
+        waited = wait_until_alone(spec, shell, end, signals).await;
     }
-    left.len()
+    (waited != Waited::Crowded).then_some(left.len())
+}
+
+/// What came of waiting for processes to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waited {
+    Alone,
+    Late,
+    /// There are more of them than the job may have.
+    Crowded,
 }
 
 /// Waits until nothing is below this process, at most for [`GRACE`].
-async fn wait_until_alone(shell: i32, end: &mut Option<End>, signals: &mut Signals) {
+async fn wait_until_alone(spec: &Spec, shell: i32, end: &mut Option<End>, signals: &mut Signals) -> Waited {
     let patience = Instant::now() + GRACE;
     loop {
         if let Some(found) = reaper::reap(shell) {
             *end = Some(found);
         }
-        if reaper::below_us().is_empty() || Instant::now() >= patience {
-            return;
+        let left = reaper::below_us().len();
+        if left == 0 {
+            return Waited::Alone;
+        }
+        if left > spec.limits.processes {
+            return Waited::Crowded;
+        }
+        if Instant::now() >= patience {
+            return Waited::Late;
         }
         // Only our own children announce their end: look again after a while.
         tokio::select! {

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use protocol::ids::{CallId, ChatSessionId};
 
@@ -21,8 +22,15 @@ pub(crate) struct Limit {
 /// Names and hits come sorted: the head tells more.
 pub(crate) const LISTING: Limit = Limit { head: 24 * 1024, tail: 4 * 1024 };
 
-/// How many spill files a workspace keeps. The newest stay.
-const KEPT_SPILLS: usize = 200;
+/// How much stays of a directory that would grow without end. The newest stay.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keep {
+    pub(crate) entries: usize,
+    pub(crate) bytes: u64,
+}
+
+/// The spill files that a workspace keeps.
+const KEPT_SPILLS: Keep = Keep { entries: 200, bytes: 2 * 1024 * 1024 * 1024 };
 
 /// Where the whole of long results lies, in the workspace.
 pub(crate) fn spill_directory(workspace: &Path) -> PathBuf {
@@ -72,36 +80,55 @@ pub(crate) fn file_name(session: &ChatSessionId, call: &CallId) -> String {
     format!("{readable}-{}", &hash[..12])
 }
 
+/// Makes room for another spill file in their directory.
+pub(crate) fn make_room(directory: &Path) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    prune(directory, KEPT_SPILLS, |_| true)
+}
+
 fn spill(context: &ToolContext, call: &CallId, text: &str) -> io::Result<PathBuf> {
     let directory = spill_directory(&context.workspace);
-    fs::create_dir_all(&directory)?;
-    prune(&directory, KEPT_SPILLS)?;
+    make_room(&directory)?;
     let path = directory.join(format!("{}.txt", file_name(&context.chat_session, call)));
     fs::write(&path, text)?;
     Ok(path)
 }
 
-/// Removes the oldest entries of a directory until there is room for one more. Calls that run at the same time may
-/// prune the same entries: what is gone already is fine.
-pub(crate) fn prune(directory: &Path, keep: usize) -> io::Result<()> {
-    let mut entries: Vec<_> = fs::read_dir(directory)?
+/// Removes the oldest entries of a directory, of those that may go, until there is room for one more. Calls that run at
+/// the same time may prune the same entries: what is gone already is fine.
+pub(crate) fn prune(directory: &Path, keep: Keep, may_go: impl Fn(&Path) -> bool) -> io::Result<()> {
+    let mut entries: Vec<(SystemTime, PathBuf, u64)> = fs::read_dir(directory)?
         .filter_map(|entry| {
             let entry = entry.ok()?;
-            Some((entry.metadata().ok()?.modified().ok()?, entry.path()))
+            let metadata = entry.metadata().ok()?;
+            let bytes = if metadata.is_dir() { size_of_files(&entry.path()) } else { metadata.len() };
+            Some((metadata.modified().ok()?, entry.path(), bytes))
         })
         .collect();
-    if entries.len() < keep {
-        return Ok(());
-    }
     entries.sort();
-    for (_, path) in entries.iter().take(entries.len() + 1 - keep) {
+    let (mut count, mut bytes) = (entries.len(), entries.iter().map(|(_, _, bytes)| bytes).sum::<u64>());
+    for (_, path, size) in entries {
+        if count < keep.entries && bytes <= keep.bytes {
+            break;
+        }
+        if !may_go(&path) {
+            continue;
+        }
         let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
+        count -= 1;
+        bytes -= size;
     }
     Ok(())
+}
+
+/// Of the files right in a directory.
+fn size_of_files(directory: &Path) -> u64 {
+    let files = fs::read_dir(directory).into_iter().flatten().flatten();
+    files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
 }
 
 #[cfg(test)]
@@ -130,15 +157,37 @@ mod tests {
         assert!(one.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{one}");
     }
 
-    #[test]
-    fn the_oldest_files_go_first() {
+    /// Files of ten bytes, the first one the oldest.
+    fn aged(names: &[&str]) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
-        for (age, name) in [(30, "old"), (20, "middle"), (10, "new")] {
-            let file = fs::File::create(directory.path().join(name)).unwrap();
-            file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(age)).unwrap();
+        for (age, name) in (0..100).rev().zip(names) {
+            fs::write(directory.path().join(name), "0123456789").unwrap();
+            let file = fs::File::options().write(true).open(directory.path().join(name)).unwrap();
+            file.set_modified(SystemTime::now() - std::time::Duration::from_secs(age)).unwrap();
         }
-        prune(directory.path(), 3).unwrap();
-        assert!(!directory.path().join("old").exists());
-        assert!(directory.path().join("middle").exists() && directory.path().join("new").exists());
+        directory
+    }
+
+    fn left(directory: &tempfile::TempDir) -> Vec<String> {
+        let entries = fs::read_dir(directory.path()).unwrap().flatten();
+        let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_oldest_go_first_until_there_is_room_by_count_and_by_bytes() {
+        let directory = aged(&["old", "middle", "new"]);
+        prune(directory.path(), Keep { entries: 3, bytes: 1000 }, |_| true).unwrap();
+        assert_eq!(left(&directory), ["middle", "new"]);
+        prune(directory.path(), Keep { entries: 3, bytes: 10 }, |_| true).unwrap();
+        assert_eq!(left(&directory), ["new"]);
+    }
+
+    #[test]
+    fn what_may_not_go_stays_however_old_it_is() {
+        let directory = aged(&["old", "middle", "new"]);
+        prune(directory.path(), Keep { entries: 1, bytes: 0 }, |path| !path.ends_with("old")).unwrap();
+        assert_eq!(left(&directory), ["old"]);
     }
 }

@@ -204,3 +204,54 @@ async fn stopping_at_any_moment_leaves_no_process() {
         until("the last process is gone", || processes_of(&job).is_empty()).await;
     }
 }
+
+/// How often the processes of a command have shown a sign of life.
+fn signs(world: &World) -> u64 {
+    std::fs::metadata(world.path("signs")).map_or(0, |signs| signs.len())
+}
+
+/// Nothing of the command may be left: no mark of it, and no sign of life.
+async fn assert_gone(world: &World, job: &drone::job::directory::JobDirectory) {
+    assert_eq!(processes_of(job), Vec::<i32>::new());
+    let before = signs(world);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(signs(world), before, "something of the command still runs");
+}
+
+#[tokio::test]
+async fn a_command_that_forks_without_end_is_stopped_and_nothing_survives() {
+    let world = World::new().with_settings(|settings| settings.limits.processes = 60);
+    // Doubles itself eight times and then goes on as it is, also when its shell has ended.
+    let bomb = "f() { sleep 0.01; printf . >> signs; if [ $1 -gt 0 ]; then f $(($1 - 1)) & f $(($1 - 1)) & wait; \
+                else while [ -e go ]; do sleep 0.05; done; fi; }; touch go; f 8 & f 8 &";
+    for end in ["", " exit 0", " wait"] {
+        let command = format!("{bomb}{end}");
+        let intent = world.plan("shell_exec", json!({ "command": command })).await.unwrap();
+        let outcome = world.apply(&intent).await;
+        assert!(outcome.is_error && outcome.text.contains("too many processes"), "{}", outcome.text);
+        assert_eq!(data(&outcome)["reason"]["why"], "tooManyProcesses");
+        assert_gone(&world, &world.job(&intent)).await;
+    }
+}
+
+#[tokio::test]
+async fn processes_that_run_away_from_being_stopped_are_caught() {
+    let world = World::new();
+    // Each one starts the next, in a session of its own, and is gone.
+    let hop = "#!/bin/sh\nprintf . >> signs\n[ -e go ] && setsid sh hop.sh &\n";
+    world.put("hop.sh", hop);
+    let command = "touch go; for i in 1 2 3 4; do sh hop.sh & done; sleep 0.3; echo stopping";
+    let intent = world.plan("shell_exec", json!({ "command": command })).await.unwrap();
+    let outcome = world.apply(&intent).await;
+    assert!(outcome.text.starts_with("stopping\n"), "{}", outcome.text);
+    assert!(!outcome.text.contains("could not be ended"), "{}", outcome.text);
+    assert_gone(&world, &world.job(&intent)).await;
+}
+
+#[tokio::test]
+async fn a_command_may_add_so_many_tasks_to_those_of_its_user() {
+    let world = World::new().with_settings(|settings| settings.limits.more_tasks = Some(5000));
+    let text = world.text("shell_exec", json!({ "command": "ulimit -u" })).await;
+    let limit: u64 = text.lines().next().unwrap().parse().unwrap();
+    assert!((5000..100_000).contains(&limit), "{text}");
+}

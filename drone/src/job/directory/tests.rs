@@ -77,3 +77,20 @@ fn a_job_that_is_there_already_keeps_its_specification() {
     job.create(&other).unwrap();
     assert_eq!(job.spec().unwrap().command, "true");
 }
+
+#[test]
+fn a_job_that_runs_or_waits_is_never_forgotten_however_many_come_after_it() {
+    let (workspace, running) = job();
+    running.claim(&process::own_identity().unwrap()).unwrap();
+    let spec = running.spec().unwrap();
+    let waiting = JobDirectory::of(workspace.path(), "waiting");
+    waiting.create(&spec).unwrap();
+    for number in 0..KEPT.entries + 10 {
+        let job = JobDirectory::of(workspace.path(), &format!("ended-{number}"));
+        job.create(&spec).unwrap();
+        job.end(&exit()).unwrap();
+    }
+    assert!(JobDirectory::all(workspace.path()).unwrap().len() <= KEPT.entries + 1);
+    assert!(matches!(running.state().unwrap(), State::Running(_)));
+    assert_eq!(waiting.spec().unwrap(), spec);
+}

@@ -1,6 +1,8 @@
 //! `grep`: finds lines by a regular expression.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read};
 
 use async_trait::async_trait;
 use grep_regex::{RegexMatcher, RegexMatcherBuilder};
@@ -9,6 +11,7 @@ use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder};
 use protocol::ids::CallId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::arguments::{Arguments, read_plan};
 use super::blocking::blocking;
@@ -159,9 +162,59 @@ fn search_file(
         hits.add(name, number, line);
         Ok(!hits.is_full() && !context.cancel.is_cancelled())
     });
+    let result = File::open(path).and_then(|file| {
+        searcher.search_reader(regex, Stoppable { source: file, cancel: &context.cancel }, sink)
+    });
     // A file that cannot be read, or with a line beyond the heap limit, is like one without hits.
-    if let Err(error) = searcher.search_path(regex, path, sink) {
+    if let Err(error) = result {
         tracing::debug!(%error, "a file was left out of a search");
     }
     hits.files += usize::from(hits.lines > before);
+}
+
+/// Breaks off when the call is stopped: a huge file without a hit would be read to its end.
+struct Stoppable<'a, R> {
+    source: R,
+    cancel: &'a CancellationToken,
+}
+
+impl<R: Read> Read for Stoppable<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.cancel.is_cancelled() {
+            return Err(io::Error::other("the search was stopped"));
+        }
+        self.source.read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file without an end, whose reader is stopped after a while.
+    struct Endless<'a> {
+        reads: usize,
+        cancel: &'a CancellationToken,
+    }
+
+    impl Read for Endless<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.reads += 1;
+            assert!(self.reads <= 20, "the search goes on after the stop");
+            if self.reads == 10 {
+                self.cancel.cancel();
+            }
+            buffer.fill(b'\n');
+            Ok(buffer.len())
+        }
+    }
+
+    #[test]
+    fn a_search_that_finds_nothing_is_stopped_in_the_middle_of_a_file() {
+        let cancel = CancellationToken::new();
+        let source = Stoppable { source: Endless { reads: 0, cancel: &cancel }, cancel: &cancel };
+        let regex = RegexMatcher::new("needle").unwrap();
+        let result = Searcher::new().search_reader(&regex, source, Lossy(|_, _| Ok(true)));
+        assert!(result.is_err());
+    }
 }

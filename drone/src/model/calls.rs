@@ -17,6 +17,10 @@ use super::{Call, ModelEvent};
 
 /// More calls in one answer are no answer but a model that runs in circles.
 const MAX_CALLS: usize = 256;
+/// No tool has such a long name: it would not fit into what tells of the call.
+const LONGEST_NAME: usize = 128;
+/// Some gateways keep a thought's signature in the id.
+const LONGEST_ID: usize = 16 * 1024;
 
 /// What one frame says of one call. Empty texts are the same as absent ones.
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,6 +92,12 @@ impl Calls {
             name: piece.name.filter(|name| !name.is_empty()),
             arguments: piece.arguments,
         };
+        if piece.name.is_some_and(|name| name.len() > LONGEST_NAME) {
+            return Err(unreadable("a tool call with a name that no tool has"));
+        }
+        if piece.id.is_some_and(|id| id.len() > LONGEST_ID) {
+            return Err(unreadable("a tool call with an id beyond all measure"));
+        }
         let Some(at) = self.slot_of(&piece) else {
             if piece.arguments.text().trim().is_empty() {
                 return Ok(());

@@ -249,3 +249,14 @@ proptest! {
         prop_assert_eq!(made, ids.into_iter().zip(arguments).collect::<Vec<_>>());
     }
 }
+
+#[test]
+fn names_and_ids_beyond_all_measure_are_refused() {
+    let pushed = |id: &str, name: &str| {
+        Calls::new("x".to_owned()).push(piece(Some(0), id, name, "{}"), &mut Vec::new()).is_ok()
+    };
+    assert!(pushed("a", &"n".repeat(LONGEST_NAME)));
+    assert!(!pushed("a", &"n".repeat(LONGEST_NAME + 1)));
+    assert!(pushed(&"i".repeat(LONGEST_ID), "read"));
+    assert!(!pushed(&"i".repeat(LONGEST_ID + 1), "read"));
+}

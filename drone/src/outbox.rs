@@ -88,6 +88,11 @@ impl Outbox {
         self.inner.queue.lock().next_seq() - 1
     }
 
+    /// The turn has told its last event.
+    pub fn is_sealed(&self) -> bool {
+        self.inner.queue.lock().is_sealed()
+    }
+
     /// How many events wait to be stored.
     pub fn len(&self) -> usize {
         self.inner.queue.lock().len()

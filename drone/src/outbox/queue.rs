@@ -43,8 +43,8 @@ pub(super) struct Queue {
     cursor: u64,
     /// Events that must not be sent yet: what they tell of is not on disk. Nothing after them is sent either.
     held: BTreeSet<u64>,
-    /// An event that was on disk could not be read again.
-    is_lost: bool,
+    /// The number of the first event that was on disk and could not be read again. Nothing from there on is sent.
+    lost: Option<u64>,
     /// The last event is in.
     is_sealed: bool,
 }
@@ -59,14 +59,14 @@ impl Queue {
             next: first_seq,
             cursor: first_seq,
             held: BTreeSet::new(),
-            is_lost: false,
+            lost: None,
             is_sealed: false,
         }
     }
 
     /// An event is gone: no event after it will ever be taken by the hub.
     pub(super) fn is_lost(&self) -> bool {
-        self.is_lost
+        self.lost.is_some()
     }
 
     pub(super) fn next_seq(&self) -> u64 {
@@ -79,6 +79,10 @@ impl Queue {
             return self.memory_bytes < self.limits.memory;
         }
         self.spill.bytes() < self.limits.disk
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.is_sealed
     }
 
     /// Nothing is taken any more.
@@ -117,7 +121,8 @@ impl Queue {
 
     /// The next event to send, and moves the cursor past it.
     pub(super) fn take_unsent(&mut self) -> Option<Numbered> {
-        if self.held.first().is_some_and(|held| *held <= self.cursor) {
+        let barrier = self.held.first().into_iter().chain(&self.lost).min();
+        if barrier.is_some_and(|barrier| *barrier <= self.cursor) {
             return None;
         }
         let front = self.memory.front()?.seq;
@@ -164,12 +169,12 @@ impl Queue {
     /// Moves the oldest event on disk into memory.
     fn take_back(&mut self) {
         match self.spill.pop() {
-            Ok(Some(numbered)) => self.push_memory(numbered),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::error!(%error, "failed to read an event that waits for the hub");
-                self.is_lost = true;
+            Some((seq, Ok(event))) => self.push_memory(Numbered { seq, event }),
+            Some((seq, Err(error))) => {
+                tracing::error!(%error, seq, "failed to read an event that waits for the hub");
+                self.lost.get_or_insert(seq);
             }
+            None => {}
         }
     }
 }

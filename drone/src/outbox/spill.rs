@@ -8,6 +8,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
+use protocol::event::RawEvent;
+
 use super::queue::Numbered;
 
 #[derive(Debug)]
@@ -66,19 +68,19 @@ impl Spill {
         }
     }
 
-    /// Takes the oldest event out, for good.
-    pub(super) fn pop(&mut self) -> io::Result<Option<Numbered>> {
-        let Some((seq, length)) = self.index.pop_front() else { return Ok(None) };
+    /// Takes the oldest event out, for good, with its number.
+    pub(super) fn pop(&mut self) -> Option<(u64, io::Result<RawEvent>)> {
+        let (seq, length) = self.index.pop_front()?;
         let event = self.read(length);
         self.start += length as u64;
         if self.index.is_empty() {
             self.start = 0;
             self.end = 0;
-            if let Some(file) = &self.file {
-                file.set_len(0)?;
+            if let Some(Err(error)) = self.file.as_ref().map(|file| file.set_len(0)) {
+                tracing::debug!(%error, "failed to shorten a file; what comes next is written over it");
             }
         }
-        Ok(Some(Numbered { seq, event: event? }))
+        Some((seq, event))
     }
 
     fn write(&mut self, numbered: &Numbered) -> io::Result<usize> {
@@ -91,7 +93,7 @@ impl Spill {
         Ok(text.len())
     }
 
-    fn read(&self, length: usize) -> io::Result<protocol::event::RawEvent> {
+    fn read(&self, length: usize) -> io::Result<RawEvent> {
         let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let mut text = vec![0; length];
         file.read_exact_at(&mut text, self.start)?;

@@ -89,6 +89,41 @@ async fn waiting_for_everything_to_be_stored_ends_when_it_is() {
     drained.await.unwrap();
 }
 
+/// Empties the file that is behind the outbox.
+fn lose_spilled_events(directory: &Path) {
+    let directory = directory.canonicalize().unwrap();
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten().map(|entry| entry.path());
+    let spills = open.filter(|fd| std::fs::read_link(fd).is_ok_and(|file| file.starts_with(&directory)));
+    for fd in spills {
+        std::fs::File::options().write(true).open(fd).unwrap().set_len(0).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_cannot_be_read_again_ends_the_sending_and_nothing_after_it_is_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = outbox(TINY, dir.path());
+    for number in 0..5 {
+        outbox.push(&event(&format!("event {number}"))).await.unwrap();
+    }
+    lose_spilled_events(dir.path());
+    let limit = std::time::Duration::from_secs(5);
+    let mut sent = 0;
+    let end = loop {
+        match tokio::time::timeout(limit, outbox.next()).await.expect("the sender waits for what is lost") {
+            Ok(numbered) => {
+                assert_eq!(numbered.seq, 10 + sent);
+                sent += 1;
+                outbox.stored(numbered.seq);
+                // The sender may begin again at any time.
+                outbox.rewind();
+            }
+            Err(lost) => break lost,
+        }
+    };
+    assert!(sent < 5, "{end}");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Push(usize),

@@ -8,6 +8,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use protocol::drone::ProcessExit;
 
+use crate::job::DEFAULT_MORE_TASKS;
+use crate::model::endpoint::Clocks;
+
 /// Runs a coding agent in a workspace, for a hub.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
@@ -54,12 +57,34 @@ pub(crate) struct Assignment {
     /// Stop after so long without a hub and without work
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub orphan_timeout: Duration,
+    #[command(flatten)]
+    pub clocks: ClockArgs,
+    /// Clone only so many commits of a project [default: all]
+    #[arg(long, value_name = "COMMITS", env = "GADGET_CLONE_DEPTH", value_parser = clap::value_parser!(u32).range(1..))]
+    pub clone_depth: Option<u32>,
+    /// How many processes and threads a shell command may add to those of this user (root is not held to it)
+    #[arg(long, value_name = "COUNT", env = "GADGET_JOB_TASKS", default_value_t = DEFAULT_MORE_TASKS)]
+    pub job_tasks: u64,
     /// Where to answer /healthz, /readyz and /metrics [default: nowhere]
     #[arg(long, value_name = "ADDRESS")]
     pub health_listen: Option<SocketAddr>,
     /// What to log: error, warn, info, debug, or a filter
     #[arg(long, value_name = "LEVEL", env = "GADGET_LOG", default_value = "info")]
     pub log_level: String,
+}
+
+/// How long the model's endpoint may be silent before the call is made again.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct ClockArgs {
+    /// Longest wait for the model's answer to begin
+    #[arg(long = "model-headers", value_name = "TIME", env = "GADGET_MODEL_HEADERS", default_value = "5m", value_parser = duration)]
+    pub headers: Duration,
+    /// Longest wait from there to the first piece of it
+    #[arg(long = "model-first-delta", value_name = "TIME", env = "GADGET_MODEL_FIRST_DELTA", default_value = "5m", value_parser = duration)]
+    pub first_delta: Duration,
+    /// Longest wait from one piece to the next
+    #[arg(long = "model-next-delta", value_name = "TIME", env = "GADGET_MODEL_NEXT_DELTA", default_value = "3m", value_parser = duration)]
+    pub next_delta: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -89,20 +114,45 @@ pub(crate) struct RunArgs {
 impl Assignment {
     /// The same, as arguments of `run`.
     pub(crate) fn to_args(&self) -> Vec<OsString> {
-        let Self { workspace, hub, registration, token_file, orphan_timeout, health_listen, log_level } =
-            self;
+        let Self {
+            workspace,
+            hub,
+            registration,
+            token_file,
+            orphan_timeout,
+            clocks: ClockArgs { headers, first_delta, next_delta },
+            clone_depth,
+            job_tasks,
+            health_listen,
+            log_level,
+        } = self;
+        let time = |time: &Duration| format!("{}ms", time.as_millis()).into();
         let mut args: Vec<OsString> = Vec::new();
         let mut option = |name: &str, value: OsString| args.extend([name.into(), value]);
         option("--workspace", workspace.into());
         option("--hub", hub.into());
         option("--registration", registration.into());
         option("--token-file", token_file.into());
-        option("--orphan-timeout", format!("{}ms", orphan_timeout.as_millis()).into());
+        option("--orphan-timeout", time(orphan_timeout));
+        option("--model-headers", time(headers));
+        option("--model-first-delta", time(first_delta));
+        option("--model-next-delta", time(next_delta));
+        option("--job-tasks", job_tasks.to_string().into());
         option("--log-level", log_level.into());
+        if let Some(depth) = clone_depth {
+            option("--clone-depth", depth.to_string().into());
+        }
         if let Some(address) = health_listen {
             option("--health-listen", address.to_string().into());
         }
         args
+    }
+}
+
+impl From<ClockArgs> for Clocks {
+    fn from(args: ClockArgs) -> Self {
+        let ClockArgs { headers, first_delta, next_delta } = args;
+        Self { headers, first_delta, next_delta }
     }
 }
 
@@ -162,6 +212,12 @@ mod tests {
             "3s",
             "--orphan-timeout",
             "2m",
+            "--model-next-delta",
+            "7s",
+            "--clone-depth",
+            "9",
+            "--job-tasks",
+            "77",
             "--health-listen",
             "127.0.0.1:9",
             "--log-level",
@@ -176,6 +232,15 @@ mod tests {
         assert_eq!(format!("{:?}", run.assignment), format!("{:?}", init.assignment));
         assert_eq!(run.last_exit, Some(ProcessExit { code: None, signal: Some(9) }));
         assert_eq!(run.process_restarts, 2);
+    }
+
+    #[test]
+    fn a_drone_that_is_told_nothing_is_as_patient_as_the_endpoint_by_itself() {
+        let told = ["gadget-drone", "run", "--workspace", "/w", "--hub", "http://h", "--registration", "d1"];
+        let told = told.into_iter().chain(["--token-file", "/t"]);
+        let DroneCommand::Run(run) = DroneArgs::parse_from(told).command else { panic!("not run") };
+        assert_eq!(Clocks::from(run.assignment.clocks), Clocks::default());
+        assert_eq!(run.assignment.clone_depth, None);
     }
 
     #[test]

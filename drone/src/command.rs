@@ -68,8 +68,18 @@ fn work(args: RunArgs, prefix: Vec<OsString>) -> ExitCode {
     {
         return ExitCode::FAILURE;
     }
-    let Assignment { workspace, hub, registration, token_file, orphan_timeout, health_listen, log_level } =
-        assignment;
+    let Assignment {
+        workspace,
+        hub,
+        registration,
+        token_file,
+        orphan_timeout,
+        clocks,
+        clone_depth,
+        job_tasks,
+        health_listen,
+        log_level,
+    } = assignment;
     log_to_workspace(&log_level, &workspace);
     let config = RunConfig {
         workspace,
@@ -78,6 +88,9 @@ fn work(args: RunArgs, prefix: Vec<OsString>) -> ExitCode {
         token_file,
         orphan_timeout,
         heartbeat_timeout: DEFAULT_HEARTBEAT_TIMEOUT,
+        clocks: clocks.into(),
+        clone_depth,
+        job_tasks,
         health_listen,
         job_program: program_file(),
         job_prefix: prefix,

@@ -15,6 +15,7 @@ pub mod outbox;
 pub mod path;
 pub mod project;
 pub mod run;
+pub mod session_token;
 pub mod tool;
 pub mod turn;
 pub mod workspace;

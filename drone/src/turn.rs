@@ -5,7 +5,7 @@
 //! journal: no call is made twice, no text is told twice.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ pub use self::shared::{ToolsFor, TurnSetup};
 pub use self::stop::{Stop, Wish};
 use self::told::{CatchUp, Journals};
 use self::voice::Voice;
+use crate::job::follow;
 use crate::journal::prune::prune;
 use crate::journal::record::{Body, Opening, Record};
 use crate::journal::{self, Journal, JournalError};
@@ -56,10 +57,10 @@ pub struct Turn {
 }
 
 /// How a turn left this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TurnEnd {
     /// It is over. The last event is in the outbox.
-    Closed(ChatTurnStatus),
+    Closed { status: ChatTurnStatus, message: Option<String> },
     /// It was left as it is, to go on later.
     Left,
     /// The hub does not want it any more.
@@ -74,8 +75,6 @@ pub enum TurnError {
     Event(#[source] outbox::PushError),
     #[error("a task of the turn crashed")]
     Task(#[source] JoinError),
-    #[error("failed to read the project's AGENTS.md")]
-    Instructions(#[source] std::io::Error),
 }
 
 /// What the journals say of a turn that a crash interrupted.
@@ -131,7 +130,7 @@ impl Turn {
         let mut bodies: Vec<Body> = records.into_iter().map(|record| record.body).collect();
 
         let project_root = setup.paths.project(&order.session.project.slug);
-        let agents_md = prompt::agents_md(&project_root).map_err(TurnError::Instructions)?;
+        let agents_md = agents_md(&setup, &project_root);
         let earlier = earlier_turns(&setup).await?;
         let tools = (setup.tools)(order.mode, Audience::Main);
         let opening = bodies.iter().find_map(|body| match body {
@@ -199,10 +198,16 @@ impl Turn {
         for event in std::mem::take(&mut self.catch_up) {
             self.agent.shared.setup.outbox.push(&event).await.map_err(TurnError::Event)?;
         }
-        let was_closed = self.agent.state.closed.as_ref().map(|(status, _)| *status);
+        let was_closed = self.agent.state.closed.clone();
+        if was_closed.is_none() && self.agent.state.is_cancelled {
+            // Stopped when an earlier process died: what it had begun to stop may run still, in sub-agents too.
+            if let Err(error) = follow::stop_all(self.agent.shared.setup.paths.root()).await {
+                tracing::error!(%error, "failed to stop what an earlier process had begun");
+            }
+        }
         let ended = self.agent.work().await?;
-        if let Some(status) = was_closed {
-            return Ok(TurnEnd::Closed(status));
+        if let Some((status, message)) = was_closed {
+            return Ok(TurnEnd::Closed { status, message });
         }
         let (status, message) = match ended {
             Ended::Finished => (ChatTurnStatus::Finished, None),
@@ -210,8 +215,8 @@ impl Turn {
             Ended::Aborted => (ChatTurnStatus::Aborted, Some("aborted".to_owned())),
             Ended::Left => return Ok(left(self.agent.shared.setup.stop.wish())),
         };
-        self.close(status, message).await?;
-        Ok(TurnEnd::Closed(status))
+        self.close(status, message.clone()).await?;
+        Ok(TurnEnd::Closed { status, message })
     }
 
     async fn close(&mut self, status: ChatTurnStatus, message: Option<String>) -> Result<(), TurnError> {
@@ -232,12 +237,13 @@ impl Turn {
         let message = with_causes(error);
         setup.stop.ask(Wish::Abort);
         if self.close(ChatTurnStatus::Error, Some(message.clone())).await.is_err() {
-            let event = self.agent.voice.complete(ChatTurnStatus::Error, Some(message));
-            if let Err(error) = self.agent.shared.setup.outbox.push(&event).await {
+            let event = self.agent.voice.complete(ChatTurnStatus::Error, Some(message.clone()));
+            // Sealed: it is told already.
+            if let Err(error) = self.agent.shared.setup.outbox.hold_last(&[event]).await {
                 tracing::error!(%error, "failed to tell the end of a turn");
             }
         }
-        TurnEnd::Closed(ChatTurnStatus::Error)
+        TurnEnd::Closed { status: ChatTurnStatus::Error, message: Some(message) }
     }
 }
 
@@ -257,6 +263,17 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+/// A file that cannot be read is no reason to refuse the user's prompt.
+fn agents_md(setup: &TurnSetup, project_root: &Path) -> Option<String> {
+    prompt::agents_md(project_root).unwrap_or_else(|error| {
+        tracing::warn!(%error, "failed to read the project's AGENTS.md");
+        // A full channel drops.
+        let line = format!("AGENTS.md cannot be read and is left out: {error}");
+        let _full = setup.status.try_send(line);
+        None
+    })
 }
 
 async fn catch_up_of(setup: &TurnSetup, main: &[Body], voice: &Voice) -> Result<CatchUp, TurnError> {

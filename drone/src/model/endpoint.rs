@@ -3,8 +3,6 @@
 //! The hub swaps the session token for the provider's key, so no key is ever here. What the hub answers by itself it
 //! marks with the header `x-gadget-hub`; everything else is the provider's own word.
 
-use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -17,7 +15,6 @@ use jiff::Timestamp;
 use protocol::value::Dialect;
 use reqwest::Response;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
@@ -28,6 +25,7 @@ use super::decoder::Decoder;
 use super::fault::{Clock, Fault};
 use super::wire::Wire;
 use super::{Model, ModelRequest, ModelStream, error_body, retry};
+use crate::session_token::{SessionToken, SessionTokens};
 
 mod reader;
 
@@ -36,35 +34,9 @@ pub const HUB_HEADER: &str = "x-gadget-hub";
 
 /// How long to wait for a connection, and to see whether the hub is there at all.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// How long a hub that has refused a token may take to give the next one.
-const RENEWAL_LIMIT: Duration = Duration::from_secs(10);
 /// An error's explanation is cut here, in size and time.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 const ERROR_BODY_LIMIT: Duration = Duration::from_secs(5);
-
-/// What the hub lets this session in with. Renewed while the drone runs.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SessionToken(Arc<str>);
-
-impl SessionToken {
-    pub fn new(token: &str) -> Self {
-        Self(token.into())
-    }
-
-    /// For the `Authorization` header of another request to the hub.
-    pub(crate) fn bearer(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for SessionToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionToken(…)")
-    }
-}
-
-/// The newest session token; none before the hub has given the first.
-pub type SessionTokens = watch::Receiver<Option<SessionToken>>;
 
 /// How long an endpoint may be silent. Only time spent waiting for it counts, not the consumer's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +115,7 @@ impl Endpoint {
             let request = self
                 .client
                 .post(self.url.clone())
-                .bearer_auth(&token.0)
+                .bearer_auth(token.bearer())
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.clone());
             let limit = self.clocks.headers;
@@ -166,7 +138,7 @@ impl Endpoint {
             let is_from_hub = response.headers().contains_key(HUB_HEADER);
             if response.status() == StatusCode::UNAUTHORIZED
                 && !has_renewed
-                && self.has_newer_token(&token, is_from_hub).await
+                && self.has_another_token(&token, is_from_hub).await
             {
                 has_renewed = true;
                 continue;
@@ -176,16 +148,17 @@ impl Endpoint {
     }
 
     fn token(&self) -> Result<SessionToken, Fault> {
-        let token = self.tokens.borrow().clone();
-        token.ok_or_else(|| Fault::HubAway { reason: "it has given no session token yet".to_owned() })
+        self.tokens
+            .newest()
+            .ok_or_else(|| Fault::HubAway { reason: "it has given no session token yet".to_owned() })
     }
 
-    /// Whether there is another token than the refused one; waits for it when the hub itself has refused.
-    async fn has_newer_token(&self, refused: &SessionToken, is_from_hub: bool) -> bool {
-        let mut tokens = self.tokens.clone();
-        let newer = tokens.wait_for(|token| token.as_ref().is_some_and(|token| token != refused));
-        let limit = if is_from_hub { RENEWAL_LIMIT } else { Duration::ZERO };
-        matches!(timeout(limit, newer).await, Ok(Ok(_)))
+    /// Whether there is another token than the refused one. Where the hub itself has refused, it is asked for one.
+    async fn has_another_token(&self, refused: &SessionToken, is_from_hub: bool) -> bool {
+        if is_from_hub {
+            return self.tokens.instead_of(refused).await.is_some();
+        }
+        self.tokens.newest().is_some_and(|newest| newest != *refused)
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -19,8 +20,8 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::credential_helper::{SOCKET_VARIABLE, short_path};
-use crate::model::endpoint::SessionTokens;
 use crate::path::OWN;
+use crate::session_token::{SessionToken, SessionTokens};
 
 /// For one question, the hub's answer included.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -84,12 +85,13 @@ impl HubCredentials {
 
     /// The credential for a question; none when the hub has none, or does not answer.
     async fn ask(&self, question: &Question) -> Option<Answer> {
-        let token = self.tokens.borrow().clone()?;
-        let request = self.client.post(self.url.clone()).bearer_auth(token.bearer()).json(question);
-        let answer = match request.send().await.and_then(reqwest::Response::error_for_status) {
-            Ok(answer) => answer.json().await,
-            Err(error) => Err(error),
-        };
+        // A lock brings the token and begins the clone, in any order.
+        let token = self.tokens.first().await?;
+        let mut answer = self.ask_with(&token, question).await;
+        let is_refused = answer.as_ref().is_err_and(|error| error.status() == Some(StatusCode::UNAUTHORIZED));
+        if is_refused && let Some(token) = self.tokens.instead_of(&token).await {
+            answer = self.ask_with(&token, question).await;
+        }
         match answer {
             Ok(answer) => Some(answer),
             Err(error) => {
@@ -98,6 +100,11 @@ impl HubCredentials {
                 None
             }
         }
+    }
+
+    async fn ask_with(&self, token: &SessionToken, question: &Question) -> reqwest::Result<Answer> {
+        let request = self.client.post(self.url.clone()).bearer_auth(token.bearer()).json(question);
+        request.send().await?.error_for_status()?.json().await
     }
 }
 

@@ -12,6 +12,7 @@ use protocol::error::Refusal;
 use protocol::ids::DroneId;
 
 use crate::connection::ConnectionError;
+use crate::model::endpoint::Clocks;
 use crate::project::credential::CredentialError;
 use crate::workspace::WorkspaceError;
 
@@ -35,6 +36,12 @@ pub struct RunConfig {
     pub orphan_timeout: Duration,
     /// Without a heartbeat for so long, and without a turn, the session's lock is let go.
     pub heartbeat_timeout: Duration,
+    /// How long the model's endpoint may be silent.
+    pub clocks: Clocks,
+    /// Clone only so many commits; none: all.
+    pub clone_depth: Option<u32>,
+    /// How many processes and threads a shell command may add to those that its user has.
+    pub job_tasks: u64,
     /// Where to answer `/healthz`, `/readyz` and `/metrics`; none: nowhere.
     pub health_listen: Option<SocketAddr>,
     /// The program that is its own runner of shell jobs, and what comes before `job DIR` in its arguments: `gadget` and

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use protocol::drone::HelloTurn;
+use protocol::error::Refusal;
 use protocol::value::{Component, DroneStatus, LogLevel, WorkspaceMode};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -23,8 +25,9 @@ use super::health;
 use crate::connection::{FromHub, Link, LinkConfig};
 use crate::job::JobSettings;
 use crate::metrics::Metrics;
-use crate::model::endpoint::{self, SessionToken};
+use crate::model::endpoint;
 use crate::project::credential::{CredentialServer, HubCredentials};
+use crate::session_token::TokenKeeper;
 use crate::turn::{TurnEnd, Wish};
 use crate::workspace::Workspace;
 use crate::workspace::document::{Registration, WorkOrderDocument, WorkspaceDocument};
@@ -47,14 +50,13 @@ const STATUS_LINES: usize = 64;
 #[derive(Debug)]
 enum Inside {
     /// The turn does not run any more.
-    TurnEnded {
-        attempt: Attempt,
-        end: TurnEnd,
-    },
+    TurnEnded { attempt: Attempt, end: TurnEnd },
     /// The hub has stored everything of it.
     TurnStored(Attempt),
     Synced {
-        checkout: Result<(), String>,
+        /// Which synchronisation it was.
+        number: u64,
+        checkout: Result<(), Refusal>,
     },
 }
 
@@ -71,9 +73,13 @@ pub(super) struct Drone {
 
     mode: WorkspaceMode,
     turn: Option<RunningTurn>,
+    /// The turn before it, whose end is told and whose last calls are being stopped.
+    closing: Option<RunningTurn>,
     /// A work order that crashed with an earlier process; the hub says what becomes of it.
     interrupted: Option<WorkOrderDocument>,
     syncing: Option<Syncing>,
+    /// How many synchronisations this process has begun.
+    syncs: u64,
     /// Commits in the checkout have an author.
     has_author: bool,
 
@@ -81,10 +87,12 @@ pub(super) struct Drone {
     generation: Arc<AtomicU64>,
     /// The hub has answered our hello on the living connection.
     online: watch::Sender<bool>,
-    token: watch::Sender<Option<SessionToken>>,
+    token: TokenKeeper,
     /// The turn that was named in the hello that waits for its answer.
     hello_turn: Option<HelloTurn>,
     hello_again: Option<Instant>,
+    /// When the session token is to be renewed, by the clock on the wall: the other one stands still while a machine sleeps.
+    renewal: Option<Timestamp>,
     hello_failures: u32,
 
     /// When the session's owner was last known to be there.
@@ -127,9 +135,9 @@ impl Drone {
         })
         .map_err(RunError::Connection)?;
         let http = endpoint::http_client(&hub).map_err(|error| RunError::Http(Box::new(error)))?;
-        let token = watch::channel(None).0;
+        let token = TokenKeeper::new(None);
         let hub_credentials =
-            HubCredentials::new(http.clone(), &hub, token.subscribe()).map_err(RunError::Credentials)?;
+            HubCredentials::new(http.clone(), &hub, token.tokens()).map_err(RunError::Credentials)?;
         let credentials = CredentialServer::start(
             workspace.paths().root(),
             &config.job_program,
@@ -137,13 +145,15 @@ impl Drone {
             hub_credentials,
         )
         .map_err(RunError::Credentials)?;
+        let mut jobs = JobSettings::new(config.job_program.clone(), config.job_prefix.clone());
+        jobs.limits.more_tasks = Some(config.job_tasks);
         let (inside, inside_queue) = mpsc::channel(INSIDE);
         let (status, status_queue) = mpsc::channel(STATUS_LINES);
         let now = Instant::now();
         Ok(Self {
-            jobs: Arc::new(JobSettings::new(config.job_program.clone(), config.job_prefix.clone())),
-            job_env: Arc::default(),
-            http: endpoint::http_client(&hub).map_err(|error| RunError::Http(Box::new(error)))?,
+            jobs: Arc::new(jobs),
+            job_env: Arc::new(credentials.git_environment()),
+            http,
             config,
             hub,
             workspace,
@@ -151,14 +161,17 @@ impl Drone {
             metrics,
             mode: WorkspaceMode::Idle,
             turn: None,
+            closing: None,
             interrupted,
             syncing: None,
+            syncs: 0,
             has_author: false,
             generation: Arc::default(),
             online,
             token,
             hello_turn: None,
             hello_again: None,
+            renewal: None,
             hello_failures: 0,
             last_heartbeat: now,
             away_since: Some(now),
@@ -191,6 +204,7 @@ impl Drone {
                 what = self.link.next() => self.on_hub(what).await?,
                 Some(inside) = self.inside_queue.recv() => self.on_inside(inside).await,
                 Some(line) = self.status_queue.recv() => self.say(&line),
+                () = self.token.refused() => self.renew_token(),
                 () = sleep_until(deadline) => {
                     if self.is_orphaned() {
                         tracing::info!("the hub stays away and there is nothing to do");
@@ -214,6 +228,7 @@ impl Drone {
                 self.online.send_replace(false);
                 self.hello_turn = None;
                 self.hello_again = None;
+                self.renewal = None;
                 self.away_since.get_or_insert_with(Instant::now);
             }
             FromHub::Command(command) => self.command(command).await,
@@ -231,15 +246,15 @@ impl Drone {
 
     async fn on_inside(&mut self, inside: Inside) {
         match inside {
-            Inside::TurnEnded { attempt, end } => self.turn_ended(&attempt, end),
+            Inside::TurnEnded { attempt, end } => self.turn_ended(&attempt, end).await,
             Inside::TurnStored(attempt) => self.turn_stored(&attempt),
-            Inside::Synced { checkout } => self.synced(checkout).await,
+            Inside::Synced { number, checkout } => self.synced(number, checkout).await,
         }
     }
 
     fn on_time(&mut self) {
         let now = Instant::now();
-        if self.hello_again.take_if(|at| *at <= now).is_some() {
+        if self.hello_again.take_if(|at| *at <= now).is_some() || self.is_renewal_due() {
             self.say_hello();
         }
         if self.is_locked() && self.turn.is_none() && self.is_online() && self.heartbeat_deadline() <= now {
@@ -258,7 +273,7 @@ impl Drone {
             (self.is_locked() && self.turn.is_none() && self.is_online()).then(|| self.heartbeat_deadline());
         let orphan = self.away_since.map(|since| since + self.config.orphan_timeout);
         let orphan = orphan.filter(|_| self.is_without_work());
-        [self.hello_again, heartbeat, orphan].into_iter().flatten().min()
+        [self.hello_again, self.renewal_look(), heartbeat, orphan].into_iter().flatten().min()
     }
 
     fn heartbeat_deadline(&self) -> Instant {
@@ -272,7 +287,12 @@ impl Drone {
 
     /// Nothing runs. What a turn that has ended still has to tell is in its journal.
     fn is_without_work(&self) -> bool {
-        self.syncing.is_none() && self.turn.as_ref().is_none_or(RunningTurn::has_ended)
+        self.syncing.is_none() && !self.has_live_turn()
+    }
+
+    /// Something of a turn runs, or will.
+    fn has_live_turn(&self) -> bool {
+        self.closing.is_some() || self.turn.as_ref().is_some_and(|turn| !turn.has_ended())
     }
 
     fn is_online(&self) -> bool {
@@ -304,24 +324,25 @@ impl Drone {
     /// Ends everything. A turn that runs stays as it is on disk.
     async fn leave(mut self) {
         self.syncing = None;
-        if let Some(turn) = self.turn.take() {
-            let outbox = turn.outbox.clone();
+        let outbox = self.turn.as_ref().map(|turn| turn.outbox.clone());
+        let leaving = self.closing.take().into_iter().chain(self.turn.take()).map(|turn| {
             turn.ask(Wish::Leave);
-            if tokio::time::timeout(LEAVE_TIMEOUT, turn.gone()).await.is_err() {
-                tracing::error!("the turn does not stop; it is given up");
-            }
-            let is_connected = *self.online.borrow();
-            if is_connected {
-                // The connection goes on while its last events are taken.
-                let taken = async {
-                    tokio::select! {
-                        () = outbox.drained() => {}
-                        () = async { loop { self.link.next().await; } } => {}
-                    }
-                };
-                if tokio::time::timeout(LAST_EVENTS_TIMEOUT, taken).await.is_err() {
-                    tracing::info!("the hub has not taken all events; it is told the rest later");
+            turn.gone()
+        });
+        if tokio::time::timeout(LEAVE_TIMEOUT, join_all(leaving)).await.is_err() {
+            tracing::error!("the turn does not stop; it is given up");
+        }
+        let is_connected = *self.online.borrow();
+        if let Some(outbox) = outbox.filter(|_| is_connected) {
+            // The connection goes on while its last events are taken.
+            let taken = async {
+                tokio::select! {
+                    () = outbox.drained() => {}
+                    () = async { loop { self.link.next().await; } } => {}
                 }
+            };
+            if tokio::time::timeout(LAST_EVENTS_TIMEOUT, taken).await.is_err() {
+                tracing::info!("the hub has not taken all events; it is told the rest later");
             }
         }
         let offline = |document: &mut WorkspaceDocument| {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::IntoResponse as _;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use protocol::assemble::{Assembled, TurnAssembler};
@@ -78,6 +79,8 @@ pub(crate) struct Store {
     pub(crate) events_at_most: Option<usize>,
     /// A crashed turn is not wanted any more.
     pub(crate) discards: bool,
+    /// The session token that is given and taken from now on; none: [`SESSION_TOKEN`].
+    pub(crate) exchanged_token: Option<String>,
 }
 
 /// All arguments of an event, or of an ack.
@@ -274,10 +277,17 @@ async fn model(
     headers: HeaderMap,
     body: Bytes,
 ) -> axum::response::Response {
-    let bearer = format!("Bearer {SESSION_TOKEN}");
-    assert_eq!(headers["authorization"].to_str().unwrap(), bearer, "the model call's token");
+    let bearer = format!("Bearer {}", session_token(&shared.state.lock()));
+    if headers["authorization"].to_str().unwrap() != bearer {
+        let from_hub = [("x-gadget-hub", "token_expired")];
+        return (StatusCode::UNAUTHORIZED, from_hub, "another token is wanted").into_response();
+    }
     assert!(uri.path().starts_with("/internal/model/scripted/"), "{uri}");
     shared.model.respond(uri.path(), &headers, body).await
+}
+
+fn session_token(store: &Store) -> String {
+    store.exchanged_token.clone().unwrap_or_else(|| SESSION_TOKEN.to_owned())
 }
 
 #[derive(Debug)]
@@ -368,14 +378,10 @@ fn greet(shared: &Arc<Shared>, socket: &SocketRef, hello: Hello, generation: u64
             }
         });
     }
+    let token = session_token(&store);
     drop(store);
     shared.changed.send_modify(|count| *count += 1);
-    HelloAck {
-        generation,
-        session_token: is_locked.then(|| SESSION_TOKEN.to_owned()),
-        expires_at: None,
-        stored_seq,
-    }
+    HelloAck { generation, session_token: is_locked.then_some(token), expires_at: None, stored_seq }
 }
 
 /// As the contract says: the next number is stored, a lower one is acked and ignored, a higher one is refused.

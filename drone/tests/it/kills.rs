@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use drone::job::directory::{JobDirectory, State};
+use drone::journal::Journal;
+use drone::journal::record::{Body, Record};
+use jiff::Timestamp;
 use protocol::document::Block;
 use protocol::value::ChatTurnStatus;
 use scripted_model::Pace;
@@ -146,4 +150,32 @@ async fn drone_and_hub_killed_at_random_moments_lose_and_double_nothing() {
     for seed in 100..104 {
         survive(seed, true).await;
     }
+}
+
+#[tokio::test]
+async fn a_stop_that_a_crash_interrupted_is_finished_and_leaves_no_command() {
+    let command = json!({ "command": "touch started; setsid sleep 1000 & sleep 1000" });
+    let helper = Script::new([Answer::new([Step::call("shell_exec", command)])]);
+    let task = json!({ "agent_type": "general", "prompt": "[[script:helper]] wait" });
+    let scripts = [
+        ("default".to_owned(), Script::new([Answer::new([Step::call("subagent", task)])])),
+        ("helper".to_owned(), helper),
+    ];
+    let model = ScriptedModel::new(Settings { scripts: scripts.into(), ..Settings::default() });
+    let mut world = World::locked(model).await;
+    let order = order("wait");
+    let journal = world.workspace().join(".gadget/journal").join(order.id.as_str());
+    world.hub.dispatch(order).await;
+    world.made("started").await;
+    world.drone.kill().await;
+    // It had written down that the user wants the stop, and no more.
+    let (mut journal, _) = Journal::open(&journal).unwrap();
+    journal.append(&[Record { generation: 1, at: Timestamp::now(), body: Body::Cancel }]).unwrap();
+    drop(journal);
+    world.start_drone(&[]);
+    assert_eq!(world.hub.over().await, ChatTurnStatus::Aborted);
+    for job in JobDirectory::all(&world.workspace()).unwrap() {
+        assert!(matches!(job.state().unwrap(), State::Ended(_)), "a command outlives the stop");
+    }
+    world.forgotten().await;
 }

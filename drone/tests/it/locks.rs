@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use drone::job::DEFAULT_MORE_TASKS;
+use drone::model::endpoint::Clocks;
 use drone::run::config::{DEFAULT_ORPHAN_TIMEOUT, Exit, RunConfig};
 use drone::run::run_until;
 use nix::sys::signal::Signal;
+use protocol::event::TurnEvent;
 use protocol::value::ChatTurnStatus;
 use scripted_model::ScriptedModel;
 use scripted_model::script::{Answer, Script, Step};
@@ -143,6 +146,9 @@ async fn a_lock_without_heartbeats_is_let_go_and_one_with_a_turn_is_not() {
         token_file: dir.path().join("token"),
         orphan_timeout: DEFAULT_ORPHAN_TIMEOUT,
         heartbeat_timeout: HEARTBEAT_TIMEOUT,
+        clocks: Clocks::default(),
+        clone_depth: None,
+        job_tasks: DEFAULT_MORE_TASKS,
         health_listen: None,
         job_program: env!("CARGO_BIN_EXE_gadget-drone").into(),
         job_prefix: Vec::new(),
@@ -188,4 +194,108 @@ async fn a_work_order_that_comes_while_the_project_does_is_held_and_can_be_stopp
     assert_eq!(world.hub.ask("abortWorkOrder", &()).await[0], true);
     assert_eq!(world.hub.over().await, ChatTurnStatus::Aborted);
     world.forgotten().await;
+}
+
+/// A repository with one commit, where there was nothing before.
+fn make_remote(path: &std::path::Path) {
+    std::fs::create_dir_all(path).unwrap();
+    let git = |arguments: &[&str]| {
+        let who = ["-c", "user.name=Ann", "-c", "user.email=ann@example.com"];
+        let git = std::process::Command::new("git").args(who).args(arguments).current_dir(path).status();
+        assert!(git.unwrap().success(), "{arguments:?}");
+    };
+    git(&["init", "--quiet", "--initial-branch=main"]);
+    std::fs::write(path.join("README.md"), "boats\n").unwrap();
+    git(&["add", "README.md"]);
+    git(&["commit", "--quiet", "--message", "Begin"]);
+}
+
+#[tokio::test]
+async fn a_project_that_git_refuses_ends_the_turn_with_the_reason_and_the_next_turn_tries_again() {
+    let model = ScriptedModel::of(Script::new([Answer::new([Step::say("There it is.")])]));
+    let world = World::start(model.clone()).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let remote = elsewhere.path().join("boats");
+    let url = format!("file://{}", remote.display());
+    let mut project = project();
+    project["gitUrl"] = url.clone().into();
+    let session = json!({ "_id": "session-1", "name": "A session" });
+    assert_eq!(world.hub.ask("requestSessionLock", &(json!(null), project, session)).await[0], true);
+    let is_refused = |store: &mut Store| {
+        let told = store.status.iter().any(|line| line.contains("could not be synchronised"));
+        (told && store.modes.last().is_some_and(|mode| mode == "idle")).then_some(())
+    };
+    world.hub.until("the reason", is_refused).await;
+
+    let order_of = |prompt: &str| {
+        let mut order = order(prompt);
+        order.session.project.git_url = Some(url.clone());
+        order
+    };
+    assert_eq!(world.hub.dispatch(order_of("work")).await, [true]);
+    assert_eq!(world.hub.over().await, ChatTurnStatus::Error);
+    let last = world.hub.events().pop();
+    let Some(TurnEvent::WorkOrderComplete { message: Some(message), .. }) = last else { panic!("{last:?}") };
+    assert!(message.starts_with("sync_failed: failed to clone "), "{message}");
+    assert!(message.contains("there is no such repository"), "{message}");
+    assert_eq!(model.requests().len(), 0, "a model was asked without a project");
+    world.forgotten().await;
+
+    make_remote(&remote);
+    assert_eq!(world.hub.dispatch(order_of("work now")).await, [true]);
+    assert_eq!(world.hub.over().await, ChatTurnStatus::Finished);
+    assert!(world.project().join("README.md").exists());
+    assert_eq!(world.hub.look(|store| store.modes.last().cloned()).as_deref(), Some("agent"));
+}
+
+#[tokio::test]
+async fn an_address_that_was_corrected_is_used_when_the_lock_is_asked_for_again() {
+    let world = World::start(nobody()).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let remote = elsewhere.path().join("boats");
+    make_remote(&remote);
+    let lock = async |path: &std::path::Path| {
+        let mut project = project();
+        project["gitUrl"] = format!("file://{}", path.display()).into();
+        let session = json!({ "_id": "session-1", "name": "A session" });
+        world.hub.ask("requestSessionLock", &(json!(null), project, session)).await
+    };
+    assert_eq!(lock(&elsewhere.path().join("typo")).await[0], true);
+    let told = |words: &'static str| {
+        move |store: &mut Store| store.status.iter().any(|line| line.contains(words)).then_some(())
+    };
+    world.hub.until("the reason", told("could not be synchronised")).await;
+    assert_eq!(lock(&remote).await[0], true);
+    world.hub.until("the project", told("The project is ready")).await;
+    assert!(world.project().join("README.md").exists());
+}
+
+#[tokio::test]
+async fn a_clone_is_as_deep_as_the_drone_is_told() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    make_remote(elsewhere.path());
+    let second =
+        ["-c", "user.name=Ann", "-c", "user.email=ann@example.com", "commit", "--quiet", "--allow-empty"];
+    let second = std::process::Command::new("git")
+        .args(second)
+        .args(["--message", "Go on"])
+        .current_dir(elsewhere.path())
+        .status();
+    assert!(second.unwrap().success());
+    let mut world = World::start(nobody()).await;
+    world.drone.kill().await;
+    world.start_drone(&["--clone-depth", "1"]);
+    world.hub.hellos(2).await;
+    let mut project = project();
+    project["gitUrl"] = format!("file://{}", elsewhere.path().display()).into();
+    let session = json!({ "_id": "session-1", "name": "A session" });
+    assert_eq!(world.hub.ask("requestSessionLock", &(json!(null), project, session)).await[0], true);
+    let is_ready =
+        |store: &mut Store| store.status.iter().any(|line| line == "The project is ready").then_some(());
+    world.hub.until("the project", is_ready).await;
+    let count = std::process::Command::new("git")
+        .args(["rev-list", "--count", "HEAD"])
+        .current_dir(world.project())
+        .output();
+    assert_eq!(String::from_utf8(count.unwrap().stdout).unwrap(), "1\n");
 }

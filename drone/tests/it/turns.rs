@@ -1,5 +1,8 @@
 //! Turns from prompt to end: tools, sub-agents, retries, stops.
 
+use drone::job::directory::{JobDirectory, State};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use protocol::event::TurnEvent;
 use protocol::value::{ChatSessionMode, ChatTurnStatus};
 use scripted_model::ScriptedModel;
@@ -283,4 +286,127 @@ async fn an_abort_reaches_sub_agents_and_their_commands() {
     assert!(call.is_error, "{call:?}");
     assert_eq!(call.subagent.unwrap().tool_calls.len(), 1);
     world.forgotten().await;
+}
+
+#[tokio::test]
+async fn a_session_token_that_the_hub_does_not_take_any_more_is_renewed_at_once() {
+    let world = World::locked(model([Answer::new([Step::say("Awake again.")])])).await;
+    let hellos = world.hub.look(|store| {
+        store.exchanged_token = Some("another-token".to_owned());
+        store.hellos.len()
+    });
+    world.hub.dispatch(order("wake up")).await;
+    assert_eq!(world.hub.over().await, ChatTurnStatus::Finished);
+    assert_eq!(world.story(), ["says: Awake again."]);
+    assert_eq!(world.hub.look(|store| store.hellos.len()), hellos + 1);
+}
+
+/// The runner of the only command that runs.
+fn runner(world: &World) -> Pid {
+    let jobs = JobDirectory::all(&world.workspace()).unwrap();
+    let running = jobs.iter().find_map(|job| match job.state().unwrap() {
+        State::Running(owner) => Some(owner.pid),
+        _ => None,
+    });
+    Pid::from_raw(running.expect("no command runs"))
+}
+
+#[tokio::test]
+async fn a_prompt_right_after_an_abort_waits_until_the_stopped_command_is_gone() {
+    let sleep = Step::call("shell_exec", json!({ "command": "touch started; sleep 1000" }));
+    let scripts = [
+        ("default".to_owned(), Script::new([Answer::new([sleep])])),
+        ("next".to_owned(), Script::new([Answer::new([Step::say("On it.")])])),
+    ];
+    let model = ScriptedModel::new(Settings { scripts: scripts.into(), ..Settings::default() });
+    let world = World::locked(model).await;
+    world.hub.dispatch(order("sleep")).await;
+    world.made("started").await;
+    // Nobody stops the command as long as its runner cannot.
+    let runner = runner(&world);
+    kill(runner, Signal::SIGSTOP).unwrap();
+    world.hub.ask("abortWorkOrder", &()).await;
+    assert_eq!(world.hub.over().await, ChatTurnStatus::Aborted);
+    let next = order("go on [[script:next]]");
+    let id = next.id.clone();
+    assert_eq!(world.hub.dispatch(next).await, [true]);
+    assert_eq!(world.document("work-order.json").unwrap()["turnId"], id.as_str());
+    let third = world.hub.ask("processWorkOrder", &(json!(null), order("too much"))).await;
+    assert_eq!((&third[0], &third[1]["code"]), (&json!(false), &json!("busy")));
+    assert!(kill(runner, None).is_ok(), "the runner is gone before the next turn waits for it");
+    kill(runner, Signal::SIGCONT).unwrap();
+    assert_eq!(world.hub.over().await, ChatTurnStatus::Finished);
+    assert_eq!(world.story(), ["calls: shell_exec", "says: On it."]);
+    assert!(kill(runner, None).is_err(), "the runner of the stopped command is still there");
+    world.forgotten().await;
+}
+
+#[tokio::test]
+async fn a_turn_that_waits_for_a_stopped_command_can_be_stopped_itself() {
+    let model =
+        model([Answer::new([Step::call("shell_exec", json!({ "command": "touch started; sleep 1000" }))])]);
+    let world = World::locked(model).await;
+    world.hub.dispatch(order("sleep")).await;
+    world.made("started").await;
+    let runner = runner(&world);
+    kill(runner, Signal::SIGSTOP).unwrap();
+    world.hub.ask("abortWorkOrder", &()).await;
+    assert_eq!(world.hub.over().await, ChatTurnStatus::Aborted);
+    assert_eq!(world.hub.dispatch(order("go on")).await, [true]);
+    assert_eq!(world.hub.ask("abortWorkOrder", &()).await[0], true);
+    assert_eq!(world.hub.over().await, ChatTurnStatus::Aborted);
+    kill(runner, Signal::SIGCONT).unwrap();
+    world.forgotten().await;
+}
+
+#[tokio::test]
+async fn how_a_turn_failed_is_written_down_until_the_hub_has_stored_it() {
+    let world = World::locked(model([Answer::new([Step::status(401)])])).await;
+    world.hub.look(|store| store.events_at_most = Some(0));
+    world.hub.dispatch(order("talk")).await;
+    world.noted("the reason in the work order", |order| order["status"] == "error").await;
+    let order = world.document("work-order.json").unwrap();
+    assert!(order["error"].as_str().unwrap().contains("401"), "{order}");
+}
+
+#[tokio::test]
+async fn an_agents_file_that_cannot_be_read_is_left_out_and_the_user_is_told() {
+    let world = World::locked(model([Answer::new([Step::say("Without it, then.")])])).await;
+    std::os::unix::fs::symlink("AGENTS.md", world.project().join("AGENTS.md")).unwrap();
+    assert_eq!(world.hub.dispatch(order("talk")).await, [true]);
+    assert_eq!(world.hub.over().await, ChatTurnStatus::Finished);
+    world
+        .hub
+        .until("the reason", |store| {
+            store.status.iter().any(|line| line.starts_with("AGENTS.md cannot be read")).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_tool_name_without_end_is_a_fault_of_the_model_and_the_drone_lives_on() {
+    let name = "fly".repeat(1024 * 1024);
+    let answer = Answer::new([Step::call(name, json!({}))]).then([Step::say("I have no such tool.")]);
+    let world = World::locked(model([answer])).await;
+    let pid = world.drone.pid();
+    world.hub.dispatch(order("fly")).await;
+    assert_eq!(world.hub.over().await, ChatTurnStatus::Finished);
+    assert_eq!(world.story(), ["says: I have no such tool."]);
+    assert_eq!(world.drone.pid(), pid);
+    assert!(kill(Pid::from_raw(pid), None).is_ok());
+}
+
+#[tokio::test]
+async fn a_model_that_stalls_is_asked_again_after_the_time_that_the_drone_is_told() {
+    let answer = Answer::new([Step::say("Half a"), Step::Stall]).then([Step::say("A whole sentence.")]);
+    let mut world = World::locked(model([answer])).await;
+    world.drone.kill().await;
+    let hellos = world.hub.look(|store| store.hellos.len());
+    world.start_drone(&["--model-next-delta", "200ms"]);
+    world.hub.hellos(hellos + 1).await;
+    world.hub.dispatch(order("talk")).await;
+    assert_eq!(world.hub.over().await, ChatTurnStatus::Finished);
+    assert_eq!(world.story(), ["says: A whole sentence."]);
+    let lines = world.hub.look(|store| store.status.join("\n"));
+    assert!(lines.contains("no further piece of its answer within 0.2 s"), "{lines}");
 }

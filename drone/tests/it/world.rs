@@ -84,6 +84,11 @@ impl World {
         eventually("the work order stays", || self.document("work-order.json").is_none()).await;
     }
 
+    /// Waits until the work order says so.
+    pub(crate) async fn noted(&self, otherwise: &str, is_so: impl Fn(&Value) -> bool) {
+        eventually(otherwise, || self.document("work-order.json").is_some_and(|order| is_so(&order))).await;
+    }
+
     /// Waits until a command of the turn has made this file in the project.
     pub(crate) async fn made(&self, file: &str) {
         eventually("the file is not made", || self.project().join(file).exists()).await;

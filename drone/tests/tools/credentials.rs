@@ -9,11 +9,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use drone::model::endpoint::{SessionToken, http_client};
+use drone::model::endpoint::http_client;
 use drone::project::credential::{CredentialServer, HubCredentials};
+use drone::session_token::{SessionToken, TokenKeeper};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use crate::repository::{Repository, Server, always_open, served};
 use crate::world::{DRONE, World, until};
@@ -41,6 +41,7 @@ struct Setup {
     hub: Hub,
     _hub_server: Server,
     credentials: CredentialServer,
+    keeper: Option<TokenKeeper>,
     world: World,
 }
 
@@ -49,12 +50,12 @@ async fn setup(token: Option<&str>) -> Setup {
     let hub = Hub::default();
     let router = Router::new().route("/internal/git-credential", post(credential)).with_state(hub.clone());
     let server = Server::start(router).await;
-    let (_sender, tokens) = watch::channel(token.map(SessionToken::new));
+    let keeper = TokenKeeper::new(token.map(SessionToken::new));
     let url = server.url.parse().unwrap();
-    let asking = HubCredentials::new(http_client(&url).unwrap(), &url, tokens).unwrap();
+    let asking = HubCredentials::new(http_client(&url).unwrap(), &url, keeper.tokens()).unwrap();
     let credentials = CredentialServer::start(&world.context.workspace, DRONE.as_ref(), &[], asking).unwrap();
     world.context.job_env = Arc::new(credentials.git_environment());
-    Setup { hub, _hub_server: server, credentials, world }
+    Setup { hub, _hub_server: server, credentials, keeper: Some(keeper), world }
 }
 
 #[tokio::test]
@@ -103,7 +104,9 @@ async fn without_a_credential_git_fails_at_once_and_does_not_ask_anybody_else() 
     let router = served(repository.directory.path(), Some(("ada", "right")), always_open());
     let server = Server::start(router).await;
     for token in [None, Some("expired")] {
-        let setup = setup(token).await;
+        let mut setup = setup(token).await;
+        // The process ends: there will be no other one.
+        setup.keeper = None;
         let command = format!("git ls-remote {}/bare.git", server.url);
         let outcome = setup.world.call("shell_exec", json!({ "command": command })).await;
         assert!(outcome.is_error && outcome.text.contains("told us to quit"), "{}", outcome.text);
@@ -115,7 +118,7 @@ async fn only_this_user_can_reach_the_socket_however_long_the_path_is() {
     let temporary = tempfile::tempdir().unwrap();
     let workspace = temporary.path().join("w".repeat(120));
     std::fs::create_dir_all(&workspace).unwrap();
-    let (_sender, tokens) = watch::channel(None);
+    let tokens = TokenKeeper::new(None).tokens();
     let url = "http://127.0.0.1:1/".parse().unwrap();
     let hub = HubCredentials::new(http_client(&url).unwrap(), &url, tokens).unwrap();
     let server = CredentialServer::start(&workspace, DRONE.as_ref(), &[], hub).unwrap();
@@ -135,4 +138,26 @@ async fn an_agent_that_cleans_up_too_much_does_not_cut_git_off() {
     let question = "printf 'protocol=https\\nhost=127.0.0.1\\n\\n' | git credential fill";
     let text = setup.world.text("shell_exec", json!({ "command": question })).await;
     assert!(text.contains("password=right"), "{text}");
+}
+
+#[tokio::test]
+async fn a_token_that_is_missing_or_refused_is_waited_for() {
+    let repository = Repository::new();
+    let router = served(repository.directory.path(), Some(("ada", "right")), always_open());
+    let server = Server::start(router).await;
+    for token in [None, Some("expired")] {
+        let mut setup = setup(token).await;
+        let keeper = setup.keeper.take().unwrap();
+        let renewing = tokio::spawn(async move {
+            if token.is_some() {
+                keeper.refused().await;
+            }
+            keeper.put(Some(SessionToken::new("session-token")));
+            keeper
+        });
+        let command = format!("git ls-remote {}/bare.git", server.url);
+        let text = setup.world.text("shell_exec", json!({ "command": command })).await;
+        assert!(text.contains("refs/heads/main"), "{text}");
+        renewing.await.unwrap();
+    }
 }

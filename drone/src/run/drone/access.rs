@@ -66,11 +66,17 @@ impl Drone {
         let Some(project) = &document.locked_project else {
             return Err(Refusal::new(Code::NoSession, "no chat session holds this drone's lock"));
         };
-        if !document.has_checkout(&project.id) {
+        if !self.has_checkout(project) {
             let words = "the project is not in the workspace yet; wait until it is synchronised";
             return Err(Refusal::new(Code::NotFound, words));
         }
         Ok(self.workspace.paths().project(&project.slug))
+    }
+
+    /// The project is there to be worked in.
+    pub(super) fn has_checkout(&self, project: &LockedProject) -> bool {
+        let root = self.workspace.paths().project(&project.slug);
+        self.workspace.document().has_checkout(&project.id) && root.is_dir()
     }
 
     /// Gives commits an author, once for each lock: only a work order says who the user is.
@@ -102,9 +108,13 @@ impl Drone {
         &self,
         locked: LockedProject,
         cancel: CancellationToken,
-    ) -> impl Future<Output = Result<(), String>> + Send + 'static {
+    ) -> impl Future<Output = Result<(), Refusal>> + Send + 'static {
         let workspace = self.workspace.paths().root().to_owned();
-        let settings = GitSettings { environment: (*self.job_env).clone(), ..GitSettings::default() };
+        let settings = GitSettings {
+            environment: (*self.job_env).clone(),
+            depth: self.config.clone_depth,
+            ..GitSettings::default()
+        };
         let lines = self.status.clone();
         async move {
             let tell = move |line: String| {
@@ -117,7 +127,7 @@ impl Drone {
                     tracing::info!(is_new = checkout.is_new, "the project is synchronised");
                     Ok(())
                 }
-                Err(error) => Err(Refusal::from(error).message),
+                Err(error) => Err(error.into()),
             }
         }
     }

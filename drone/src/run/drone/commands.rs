@@ -39,7 +39,7 @@ impl Drone {
                 let situation = Situation {
                     mode: self.mode,
                     is_locked: self.is_locked(),
-                    has_turn: self.turn.as_ref().is_some_and(|turn| !turn.has_ended()),
+                    has_turn: self.has_live_turn(),
                 };
                 match mode::request(situation, wanted) {
                     Ok(()) => {

@@ -23,7 +23,8 @@ pub(super) struct Attempt {
 }
 
 pub(super) enum State {
-    /// Accepted while the project is being synchronised; begins when that is done.
+    /// Accepted while the project is being synchronised, or the last calls of the turn before it are being stopped;
+    /// begins when that is done.
     Waiting(Box<WorkOrderTurn>),
     Running(AbortOnDropHandle<()>),
     /// It is over, and the hub has still to store the rest of its events; the task waits for that.
@@ -43,6 +44,11 @@ impl RunningTurn {
 
     pub(super) fn has_ended(&self) -> bool {
         matches!(self.state, State::Ended { .. })
+    }
+
+    /// It has told its end, and the hub has stored all of it: what is left of it are calls that are being stopped.
+    pub(super) fn is_told(&self, next_seq: u64) -> bool {
+        self.outbox.is_sealed() && self.outbox.last_seq() < next_seq
     }
 
     pub(super) fn hello(&self) -> HelloTurn {

@@ -1,5 +1,6 @@
 //! Work orders and the turn that runs: taken on, watched, and forgotten when the hub has stored all of it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::running::{Attempt, RunningTurn, State};
 use super::{Drone, Inside, LEAVE_TIMEOUT};
 use crate::job::follow;
-use crate::model::endpoint::{Clocks, Endpoint};
+use crate::model::endpoint::Endpoint;
 use crate::model::retry::Policy;
 use crate::outbox::{Limits, Outbox};
 use crate::tool::registry::tools_for;
@@ -36,10 +37,20 @@ impl Drone {
             Some(running) if running.has_ended() && turn.work_order.first_seq > running.outbox.last_seq() => {
                 self.forget_turn();
             }
+            // Its end is told, and what is left of it are calls that are being stopped: this one begins when they are gone.
+            Some(running) if running.is_told(turn.work_order.first_seq) && self.closing.is_none() => {
+                self.link.stop_sending();
+                running.outbox.stored(turn.work_order.first_seq - 1);
+                self.closing = self.turn.take();
+            }
             Some(_) => return Err(Refusal::new(Code::Busy, "this drone works on another turn")),
             None => {}
         }
         self.clear_interrupted(&turn.id).await;
+        let lacks_checkout = self.lacks_checkout();
+        if lacks_checkout {
+            self.take_address(turn.session.project.git_url.clone())?;
+        }
         let order = document(&turn);
         self.workspace.put_work_order(&order).map_err(|error| internal(&error))?;
         let outbox = Outbox::new(
@@ -50,7 +61,10 @@ impl Drone {
             &self.workspace.paths().temporary(),
         );
         let stop = Stop::default();
-        if self.mode == WorkspaceMode::Syncing {
+        if lacks_checkout {
+            self.begin_sync();
+        }
+        if self.syncing.is_some() || self.closing.is_some() {
             self.turn = Some(RunningTurn { order, outbox, stop, state: State::Waiting(turn) });
             return Ok(());
         }
@@ -89,27 +103,23 @@ impl Drone {
 
     /// Ends the shell jobs that an earlier process has left.
     pub(super) async fn stop_jobs(&self) {
-        if let Err(error) = follow::stop_all(self.workspace.paths().root()).await {
-            tracing::error!(%error, "failed to stop the jobs of a turn that is not wanted any more");
-        }
+        stop_jobs(self.workspace.paths().root()).await;
     }
 
-    /// The project is synchronised, or cannot be: a turn that waited for that begins.
+    /// A turn that waited begins, once nothing is left that it waits for.
     pub(super) async fn begin_waiting_turn(&mut self) {
-        let Some(RunningTurn { order, outbox, stop, state }) = self.turn.take() else { return };
-        let State::Waiting(turn) = state else {
-            self.turn = Some(RunningTurn { order, outbox, stop, state });
+        if self.syncing.is_some() || self.closing.is_some() {
             return;
-        };
+        }
+        let Some(WaitingTurn { turn, order, outbox, stop }) = self.take_waiting() else { return };
         match self.begin(turn, outbox.clone(), stop.clone()).await {
             Ok(task) => {
                 self.turn = Some(RunningTurn { order, outbox, stop, state: State::Running(task) });
                 self.set_mode(WorkspaceMode::Agent);
             }
             Err(refusal) => {
-                let status = ChatTurnStatus::Error;
-                let task = self.end_unbegun(&order, &outbox, status, refusal.message);
-                self.turn = Some(RunningTurn { order, outbox, stop, state: State::Ended { _task: task } });
+                let state = self.end_unbegun(order.clone(), &outbox, ChatTurnStatus::Error, refusal.message);
+                self.turn = Some(RunningTurn { order, outbox, stop, state });
             }
         }
         if self.is_online() {
@@ -117,17 +127,40 @@ impl Drone {
         }
     }
 
-    /// Ends a turn that was accepted and cannot begin: the hub is told as if it had run.
+    /// A turn that waited never begins.
+    pub(super) fn end_waiting_turn(&mut self, status: ChatTurnStatus, message: String) {
+        let Some(WaitingTurn { turn: _, order, outbox, stop }) = self.take_waiting() else { return };
+        stop.ask(Wish::Abort);
+        let state = self.end_unbegun(order.clone(), &outbox, status, message);
+        self.turn = Some(RunningTurn { order, outbox, stop, state });
+        if self.is_online() {
+            self.send_events();
+        }
+    }
+
+    fn take_waiting(&mut self) -> Option<WaitingTurn> {
+        let waiting = self.turn.take_if(|turn| matches!(turn.state, State::Waiting(_)))?;
+        let RunningTurn { order, outbox, stop, state: State::Waiting(turn) } = waiting else { return None };
+        Some(WaitingTurn { turn, order, outbox, stop })
+    }
+
+    /// Ends a turn that was accepted and cannot begin: the hub is told as if it had run. An earlier attempt of it may have
+    /// left jobs.
     fn end_unbegun(
         &self,
-        order: &WorkOrderDocument,
+        mut order: WorkOrderDocument,
         outbox: &Outbox,
         status: ChatTurnStatus,
         message: String,
-    ) -> AbortOnDropHandle<()> {
+    ) -> State {
         let attempt = Attempt { turn: order.turn_id.clone(), number: order.attempt };
+        self.note_end(&mut order, status, Some(&message));
         let (outbox, inside) = (outbox.clone(), self.inside.clone());
-        AbortOnDropHandle::new(tokio::spawn(async move {
+        let workspace = self.workspace.paths().root().to_owned();
+        let task = tokio::spawn(async move {
+            if attempt.number > 1 {
+                stop_jobs(&workspace).await;
+            }
             let event = protocol::event::TurnEvent::WorkOrderComplete {
                 turn_id: attempt.turn.clone(),
                 status,
@@ -138,7 +171,19 @@ impl Drone {
             }
             outbox.drained().await;
             tell(&inside, Inside::TurnStored(attempt)).await;
-        }))
+        });
+        State::Ended { _task: AbortOnDropHandle::new(task) }
+    }
+
+    /// Writes down how the turn ended, for whoever looks before the hub has stored it.
+    fn note_end(&self, order: &mut WorkOrderDocument, status: ChatTurnStatus, message: Option<&str>) {
+        (order.status, order.error) = match status {
+            ChatTurnStatus::Error => (WorkOrderStatus::Error, message.map(str::to_owned)),
+            _ => (WorkOrderStatus::Completed, None),
+        };
+        if let Err(error) = self.workspace.put_work_order(order) {
+            tracing::error!(%error, "failed to note the end of a turn");
+        }
     }
 
     /// Journals the turn's beginning and starts it.
@@ -156,8 +201,8 @@ impl Drone {
             &self.hub,
             &target.provider,
             target.dialect,
-            self.token.subscribe(),
-            Clocks::default(),
+            self.token.tokens(),
+            self.config.clocks,
         )
         .map_err(|fault| Refusal::new(Code::NoModel, fault.to_string()))?;
         if turn.work_order.attempt > 1 {
@@ -185,8 +230,9 @@ impl Drone {
                 author.await;
             }
             let end = Box::pin(opened.run()).await;
+            let is_closed = matches!(end, TurnEnd::Closed { .. });
             tell(&inside, Inside::TurnEnded { attempt: attempt.clone(), end }).await;
-            if let TurnEnd::Closed(_) = end {
+            if is_closed {
                 outbox.drained().await;
                 tell(&inside, Inside::TurnStored(attempt)).await;
             }
@@ -231,42 +277,29 @@ impl Drone {
     }
 
     pub(super) fn abort(&mut self) -> Result<&'static str, Refusal> {
-        let Some(turn) = self.turn.take_if(|turn| !turn.has_ended()) else {
+        let Some(turn) = self.turn.as_ref().filter(|turn| !turn.has_ended()) else {
             return Err(Refusal::new(Code::NoTurn, "no turn is running"));
         };
         turn.ask(Wish::Abort);
-        let RunningTurn { order, outbox, stop, state } = turn;
-        let state = match state {
-            State::Waiting(_) => {
-                let status = ChatTurnStatus::Aborted;
-                State::Ended { _task: self.end_unbegun(&order, &outbox, status, "aborted".to_owned()) }
-            }
-            state => state,
-        };
-        let was_waiting = matches!(state, State::Ended { .. });
-        self.turn = Some(RunningTurn { order, outbox, stop, state });
-        if was_waiting && self.is_online() {
-            self.send_events();
-        }
+        self.end_waiting_turn(ChatTurnStatus::Aborted, "aborted".to_owned());
         Ok("stopping")
     }
 
-    pub(super) fn turn_ended(&mut self, attempt: &Attempt, end: TurnEnd) {
+    pub(super) async fn turn_ended(&mut self, attempt: &Attempt, end: TurnEnd) {
+        if self.closing.take_if(|turn| turn.attempt() == *attempt).is_some() {
+            self.metrics.turns.inc();
+            self.begin_waiting_turn().await;
+            return;
+        }
         let Some(turn) = self.turn.take_if(|turn| turn.attempt() == *attempt) else { return };
         self.last_heartbeat = Instant::now();
         self.metrics.turns.inc();
         let RunningTurn { mut order, outbox, stop, state } = turn;
         match end {
-            TurnEnd::Closed(status) => {
+            TurnEnd::Closed { status, message } => {
                 tracing::info!(turn = %attempt.turn, %status, "a turn is over");
                 self.log(LogLevel::Info, &format!("Turn {} is over: {status}", attempt.turn));
-                order.status = match status {
-                    ChatTurnStatus::Error => WorkOrderStatus::Error,
-                    _ => WorkOrderStatus::Completed,
-                };
-                if let Err(error) = self.workspace.put_work_order(&order) {
-                    tracing::error!(%error, "failed to note the end of a turn");
-                }
+                self.note_end(&mut order, status, message.as_deref());
                 let state = match state {
                     State::Running(task) => State::Ended { _task: task },
                     state => state,
@@ -300,6 +333,20 @@ impl Drone {
         if let Err(error) = self.workspace.remove_work_order() {
             tracing::error!(%error, "failed to remove the work order");
         }
+    }
+}
+
+/// A turn that was accepted and has not begun.
+struct WaitingTurn {
+    turn: Box<WorkOrderTurn>,
+    order: WorkOrderDocument,
+    outbox: Outbox,
+    stop: Stop,
+}
+
+async fn stop_jobs(workspace: &Path) {
+    if let Err(error) = follow::stop_all(workspace).await {
+        tracing::error!(%error, "failed to stop the jobs of a turn that is not wanted any more");
     }
 }
 

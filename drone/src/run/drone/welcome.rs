@@ -3,14 +3,14 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use protocol::drone::{CrashRecoveryRequest, CrashRecoveryResponse, Hello, HelloAck, HelloLock, name};
 use protocol::value::{LogLevel, RecoveryAction};
 use tokio::time::Instant;
 
 use super::Drone;
 use super::running::RunningTurn;
-use crate::model::endpoint::SessionToken;
+use crate::session_token::SessionToken;
 use crate::turn::{self, Interrupted, Wish};
 use crate::workspace::hostname;
 
@@ -19,6 +19,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A session token is renewed so long before it expires, or at half of a short life.
 const RENEW_BEFORE: Duration = Duration::from_mins(1);
+/// How often to look at the clock on the wall meanwhile.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
 
 impl Drone {
     pub(super) fn say_hello(&mut self) {
@@ -32,6 +34,7 @@ impl Drone {
         let turn = self.turn.as_ref().map(RunningTurn::hello);
         self.hello_turn.clone_from(&turn);
         self.hello_again = None;
+        self.renewal = None;
         self.link.hello(Hello {
             workspace_id: document.workspace_id.clone(),
             lock,
@@ -49,10 +52,8 @@ impl Drone {
         tracing::info!(generation, "the hub knows this drone");
         self.generation.store(generation, Ordering::Relaxed);
         self.hello_failures = 0;
-        self.token.send_replace(session_token.as_deref().map(SessionToken::new));
-        if let Some(expires_at) = expires_at {
-            self.hello_again = Some(Instant::now() + until_renewal(expires_at, Timestamp::now()));
-        }
+        self.token.put(session_token.as_deref().map(SessionToken::new));
+        self.renewal = expires_at.map(|expires_at| renewal(expires_at, Timestamp::now()));
         let was_away = self.away_since.take().is_some();
         if was_away {
             // Nobody could be heard meanwhile.
@@ -97,6 +98,25 @@ impl Drone {
         self.hello_again = Some(Instant::now() + pause);
     }
 
+    /// The hub has refused the newest session token.
+    pub(super) fn renew_token(&mut self) {
+        // Else the next connection brings one.
+        if self.is_online() {
+            tracing::info!("the hub does not take the session token any more: it is renewed");
+            self.say_hello();
+        }
+    }
+
+    pub(super) fn is_renewal_due(&self) -> bool {
+        self.renewal.is_some_and(|at| at <= Timestamp::now())
+    }
+
+    /// When to look whether it is.
+    pub(super) fn renewal_look(&self) -> Option<Instant> {
+        let left = self.renewal?.duration_since(Timestamp::now());
+        Some(Instant::now() + Duration::try_from(left).unwrap_or_default().min(LOOK_AT_CLOCK))
+    }
+
     /// Asks what becomes of the turn that an earlier process was in when it died.
     async fn ask_for_recovery(&self) {
         let Some(order) = &self.interrupted else { return };
@@ -133,10 +153,12 @@ impl Drone {
     }
 }
 
-/// How long a token that expires at `expires_at` is good enough.
-fn until_renewal(expires_at: Timestamp, now: Timestamp) -> Duration {
+/// When a token that expires at `expires_at` is to be renewed.
+fn renewal(expires_at: Timestamp, now: Timestamp) -> Timestamp {
     let left = Duration::try_from(expires_at.duration_since(now)).unwrap_or_default();
-    left.saturating_sub(RENEW_BEFORE).max(left / 2).max(Duration::from_secs(1))
+    let good_for = left.saturating_sub(RENEW_BEFORE).max(left / 2).max(Duration::from_secs(1));
+    now.saturating_add(SignedDuration::try_from(good_for).unwrap_or(SignedDuration::MAX))
+        .unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -146,8 +168,9 @@ mod tests {
     #[test]
     fn a_token_is_renewed_a_minute_before_it_expires_and_a_short_one_at_half_its_life() {
         let now = Timestamp::UNIX_EPOCH;
-        let left =
-            |seconds: i64| until_renewal(now + jiff::SignedDuration::from_secs(seconds), now).as_secs();
+        let left = |seconds: i64| {
+            renewal(now + SignedDuration::from_secs(seconds), now).duration_since(now).as_secs()
+        };
         assert_eq!(left(3600), 3540);
         assert_eq!(left(40), 20);
         assert_eq!(left(-5), 1);

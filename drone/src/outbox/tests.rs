@@ -89,6 +89,25 @@ async fn waiting_for_everything_to_be_stored_ends_when_it_is() {
     drained.await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_takes_nothing_leaves_memory_with_its_bound_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = outbox(TINY, &dir.path().join("nowhere"));
+    let limit = std::time::Duration::from_secs(1);
+    let mut pushed: u64 = 0;
+    while tokio::time::timeout(limit, outbox.push(&event(&format!("event {pushed}")))).await.is_ok() {
+        pushed += 1;
+        assert!(pushed < 100, "memory has no bound");
+    }
+    assert!(pushed >= 2, "memory takes nothing");
+    for number in 0..pushed {
+        assert_eq!(text(&outbox.next().await.unwrap()), (10 + number, format!("event {number}")));
+        outbox.stored(10 + number);
+    }
+    assert_eq!(outbox.push(&event("goes on")).await.unwrap(), 10 + pushed);
+    assert_eq!(text(&outbox.next().await.unwrap()).1, "goes on");
+}
+
 /// Empties the file that is behind the outbox.
 fn lose_spilled_events(directory: &Path) {
     let directory = directory.canonicalize().unwrap();

@@ -11,6 +11,8 @@ use tokio::process::{Child, Command};
 
 use crate::hub::DEADLINE;
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gadget-drone");
+
 /// How many were started, to tell their words apart.
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
@@ -22,9 +24,21 @@ pub(crate) struct DroneProcess {
 
 impl DroneProcess {
     pub(crate) fn start(workspace: &Path, hub: &str, token_file: &Path, more: &[&str]) -> Self {
+        Self::start_as(Command::new(PROGRAM), workspace, hub, token_file, more)
+    }
+
+    /// No file that it writes can grow beyond so many bytes, as if the disk were full.
+    pub(crate) fn start_on_full_disk(workspace: &Path, hub: &str, token_file: &Path, bytes: usize) -> Self {
+        let mut shell = Command::new("bash");
+        let limit = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 1024);
+        shell.args(["-c", &limit, PROGRAM]);
+        Self::start_as(shell, workspace, hub, token_file, &[])
+    }
+
+    fn start_as(mut program: Command, workspace: &Path, hub: &str, token_file: &Path, more: &[&str]) -> Self {
         // Beside the token, not in the workspace.
         let words = token_file.with_file_name(format!("stderr-{}", STARTED.fetch_add(1, Ordering::Relaxed)));
-        let child = Command::new(env!("CARGO_BIN_EXE_gadget-drone"))
+        let child = program
             .arg("run")
             .arg("--workspace")
             .arg(workspace)

@@ -70,6 +70,12 @@ impl World {
         self.drone = self.another_drone(more);
     }
 
+    /// The same, but that no file of it can grow beyond so many bytes.
+    pub(crate) fn start_drone_on_full_disk(&mut self, bytes: usize) {
+        let file = self.token_file();
+        self.drone = DroneProcess::start_on_full_disk(&self.workspace(), &self.hub.url(), &file, bytes);
+    }
+
     pub(crate) fn another_drone(&self, more: &[&str]) -> DroneProcess {
         DroneProcess::start(&self.workspace(), &self.hub.url(), &self.token_file(), more)
     }

@@ -4,7 +4,8 @@ use protocol::value::ChatTurnStatus;
 use scripted_model::script::{Answer, Drip, Script, Step};
 use serde_json::json;
 
-use crate::stage::{Stage, assert_same, said, scripted};
+use tests::stage::Stage;
+use tests::transcript::{said, same, scripted};
 
 /// Answers that go well in the end, whatever their first tries do.
 fn trouble() -> Vec<(&'static str, Vec<Step>)> {
@@ -27,19 +28,19 @@ async fn a_broken_answer_is_made_again_and_each_sentence_is_there_once() {
         .into_iter()
         .map(|(name, steps)| (name, Script::new([Answer::new(steps).then(good.clone())])))
         .collect::<Vec<_>>();
-    let stage = Stage::with_scripts(scripts, 0).await;
-    let (ide, session) = stage.open("trouble", None).await;
+    let stage = Stage::with_scripts(scripts, 0).await.unwrap();
+    let (ide, session) = stage.open("trouble", None).await.unwrap();
     for (name, _) in trouble() {
         let turn = ide.prompt(&format!("Say it [[script:{name}]]")).await.unwrap();
         assert_eq!(ide.finished(&turn).await.unwrap(), ChatTurnStatus::Finished, "{name}");
         let screen = ide.turn(&turn);
-        assert_eq!(said(&screen.blocks), scripted(&[Answer::new(good.clone())]), "{name}");
+        assert_eq!(said(&screen.blocks).unwrap(), scripted(&[Answer::new(good.clone())]), "{name}");
         let stored = stage.api.finished_turn(&session.id, &turn).await.unwrap();
-        assert_same(&screen, &stored.blocks);
+        same(&screen, &stored.blocks).unwrap();
         assert!(stored.tool_calls.is_empty(), "{name}: {:?}", stored.tool_calls);
         assert!(stored.stats.retries <= 1, "{name}: {:?}", stored.stats);
     }
-    stage.assert_well_asked();
+    stage.well_asked().unwrap();
     ide.close().await.unwrap();
 }
 
@@ -50,18 +51,18 @@ async fn a_stream_that_drips_byte_by_byte_is_read_as_it_is() {
         Step::think("Ünïcödé in pieces. "),
         Step::say("日本語 and 🙂."),
     ])];
-    let stage = Stage::with_script(Script::new(answers.clone())).await;
-    let (ide, _) = stage.open("drip", None).await;
+    let stage = Stage::with_script(Script::new(answers.clone())).await.unwrap();
+    let (ide, _) = stage.open("drip", None).await.unwrap();
     let turn = ide.prompt("Go").await.unwrap();
     assert_eq!(ide.finished(&turn).await.unwrap(), ChatTurnStatus::Finished);
-    assert_eq!(said(&ide.turn(&turn).blocks), scripted(&answers));
+    assert_eq!(said(&ide.turn(&turn).blocks).unwrap(), scripted(&answers));
     ide.close().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_wrong_key_ends_the_turn_with_the_reason() {
-    let stage = Stage::with_script(Script::new([Answer::new([Step::status(401)])])).await;
-    let (ide, session) = stage.open("key", None).await;
+    let stage = Stage::with_script(Script::new([Answer::new([Step::status(401)])])).await.unwrap();
+    let (ide, session) = stage.open("key", None).await.unwrap();
     let turn = ide.prompt("Go").await.unwrap();
     assert_eq!(ide.finished(&turn).await.unwrap(), ChatTurnStatus::Error);
     let stored = stage.api.finished_turn(&session.id, &turn).await.unwrap();

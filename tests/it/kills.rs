@@ -3,55 +3,19 @@
 
 use std::time::Duration;
 
-use protocol::document::ChatSession;
 use protocol::ids::TurnId;
 use protocol::value::ChatTurnStatus;
-use scripted_model::script::{Answer, Script, Step};
-use serde_json::json;
-use tests::ide::Ide;
+use tests::lane::{self, Lane};
 use tests::random::Random;
-use tests::repository::checkout_in;
-
-use crate::stage::{Stage, assert_all_ended_well, assert_same, said, scripted};
+use tests::stage::Stage;
+use tests::transcript::{said, scripted};
 
 /// Sessions that work at the same time.
 const LANES: usize = 3;
 /// `GADGET_KILL_ROUNDS` asks for more.
 const ROUNDS: usize = 4;
-/// Milliseconds between two words of the model.
-const PACE: u64 = 8;
 /// Less than what a turn takes when nobody is killed.
 const TURN: Duration = Duration::from_millis(1500);
-
-/// Text, tools of every kind of effect, and a command that takes a while; all of it can be told apart by its number.
-fn answers(lane: usize) -> Vec<Answer> {
-    let append = |line: &str| json!({ "command": format!("sleep 0.2; echo {line} >> ran.txt") });
-    let sentence = |number: usize| format!("Sentence {lane}.{number} has a few words of its own. ");
-    vec![
-        Answer::new([
-            Step::think(format!("Thought {lane}.1 goes on for some words. ")),
-            Step::say(sentence(1)),
-            Step::call("write", json!({ "path": "note.txt", "content": format!("lane {lane}\n") })),
-            Step::call("shell_exec", append("first")),
-        ]),
-        Answer::new([
-            Step::say(sentence(2)),
-            Step::call("read", json!({ "path": "note.txt" })),
-            Step::call("shell_exec", append("second")),
-        ]),
-        Answer::new([
-            Step::think(format!("Thought {lane}.2. ")),
-            Step::say(sentence(3)),
-            Step::say(sentence(4)),
-        ]),
-    ]
-}
-
-struct Lane {
-    ide: Ide,
-    session: ChatSession,
-    answers: Vec<Answer>,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Victim {
@@ -61,24 +25,25 @@ enum Victim {
 }
 
 async fn stage() -> Stage {
-    let names: Vec<String> = (0..LANES).map(|lane| format!("lane-{lane}")).collect();
-    let scripts = names.iter().enumerate().map(|(lane, name)| (name.as_str(), Script::new(answers(lane))));
-    Stage::with_scripts(scripts, PACE).await
+    let scripts = lane::scripts(LANES);
+    Stage::with_scripts(scripts.iter().map(|(name, script)| (name.as_str(), script.clone())), lane::PACE)
+        .await
+        .unwrap()
 }
 
 async fn lanes(stage: &Stage, round: usize) -> Vec<Lane> {
     let mut lanes = Vec::new();
-    for lane in 0..LANES {
-        let (ide, session) = stage.open(&format!("round {round} lane {lane}"), None).await;
-        lanes.push(Lane { ide, session, answers: answers(lane) });
+    for number in 0..LANES {
+        let (ide, session) = stage.open(&format!("round {round} lane {number}"), None).await.unwrap();
+        lanes.push(Lane { number, ide, session });
     }
     lanes
 }
 
 async fn begin(lanes: &[Lane]) -> Vec<TurnId> {
     let mut turns = Vec::new();
-    for (number, lane) in lanes.iter().enumerate() {
-        turns.push(lane.ide.prompt(&format!("Work [[script:lane-{number}]]")).await.unwrap());
+    for lane in lanes {
+        turns.push(lane.begin().await.unwrap());
     }
     turns
 }
@@ -106,21 +71,6 @@ struct Met {
     calls: u32,
 }
 
-async fn check(stage: &Stage, lane: &Lane, turn: &TurnId) -> Met {
-    let Lane { ide, session, answers } = lane;
-    let stored = stage.api.finished_turn(&session.id, turn).await.unwrap();
-    let context = format!("session {} turn {turn} {:?}", session.id, stored.error_message);
-    assert_eq!(stored.status, ChatTurnStatus::Finished, "{context}");
-    assert_eq!(said(&stored.blocks), scripted(answers), "{context}");
-    assert_all_ended_well(&stored.tool_calls);
-    assert_eq!(ide.finished(turn).await.unwrap(), ChatTurnStatus::Finished, "{context}");
-    assert_same(&ide.turn(turn), &stored.blocks);
-    assert_eq!(ide.order().gaps, [], "{context}");
-    let ran = checkout_in(&stage.gadget.workspace(&session.id)).unwrap().join("ran.txt");
-    assert_eq!(std::fs::read_to_string(ran).unwrap(), "first\nsecond\n", "{context}");
-    Met { attempts: stored.attempts - 1, calls: stored.stats.retries }
-}
-
 async fn rounds(victims: &[Victim]) -> Met {
     let rounds =
         std::env::var("GADGET_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
@@ -142,14 +92,16 @@ async fn rounds(victims: &[Victim]) -> Met {
             kill(&mut stage, &lanes, victim, None, &mut random).await;
         }
         for (lane, turn) in lanes.iter().zip(&turns) {
-            let Met { attempts, calls } = check(&stage, lane, turn).await;
-            met = Met { attempts: met.attempts + attempts, calls: met.calls + calls };
+            let account = lane.account(&stage.gadget, &stage.api, turn).await.unwrap();
+            assert!(account.is_clean(), "{account:#?}");
+            met.attempts += account.attempts;
+            met.calls += account.repeated_calls;
         }
         for lane in lanes {
             lane.ide.close().await.unwrap();
         }
     }
-    stage.assert_well_asked();
+    stage.well_asked().unwrap();
     println!("{met:?}");
     met
 }
@@ -175,7 +127,7 @@ async fn hub_and_drones_killed_together_lose_nothing_and_double_nothing() {
 #[tokio::test]
 async fn a_hub_that_is_started_again_goes_on_with_a_turn_without_anybody_there() {
     let mut stage = stage().await;
-    let (ide, session) = stage.open("alone", None).await;
+    let (ide, session) = stage.open("alone", None).await.unwrap();
     let turn = ide.prompt("Work [[script:lane-0]]").await.unwrap();
     ide.shown(&turn, 3).await.unwrap();
     ide.close().await.unwrap();
@@ -184,6 +136,6 @@ async fn a_hub_that_is_started_again_goes_on_with_a_turn_without_anybody_there()
     stage.gadget.start_hub().await.unwrap();
     let stored = stage.api.finished_turn(&session.id, &turn).await.unwrap();
     assert_eq!(stored.status, ChatTurnStatus::Finished, "{:?}", stored.error_message);
-    assert_eq!(said(&stored.blocks), scripted(&answers(0)));
-    stage.assert_well_asked();
+    assert_eq!(said(&stored.blocks).unwrap(), scripted(&lane::answers(0)));
+    stage.well_asked().unwrap();
 }

@@ -5,14 +5,15 @@ use scripted_model::script::{Answer, Script, Step};
 use serde_json::{Value, json};
 use tests::gadget::{self, Gadget, Options};
 
-use crate::stage::{KEY, Stage};
+use tests::stage::{KEY, Stage};
 
 #[tokio::test]
 async fn each_signal_stops_everything_and_leaves_no_process() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        let stage = Stage::with_script(Script::new([Answer::new([Step::say("Wait. "), Step::Stall])])).await;
+        let stage =
+            Stage::with_script(Script::new([Answer::new([Step::say("Wait. "), Step::Stall])])).await.unwrap();
         let Stage { model: _, server: _server, mut gadget, api: _ } = {
-            let (ide, _) = stage.open("stop", None).await;
+            let (ide, _) = stage.open("stop", None).await.unwrap();
             let turn = ide.prompt("Go").await.unwrap();
             ide.shown(&turn, 1).await.unwrap();
             ide.close().await.unwrap();
@@ -51,7 +52,7 @@ async fn a_prompt_in_the_terminal_streams_json_and_exits_by_how_the_turn_ended()
         ("good", Script::new([Answer::new([Step::say("Hello "), Step::say("there.")])])),
         ("bad", Script::new([Answer::new([Step::status(401)])])),
     ];
-    let stage = Stage::with_scripts(scripts, 0).await;
+    let stage = Stage::with_scripts(scripts, 0).await.unwrap();
     for (script, code) in [("good", 0), ("bad", 1)] {
         let data = tempfile::tempdir().unwrap();
         let options = Options::openai(&format!("{}/v1", stage.server.url()), KEY)
@@ -70,8 +71,8 @@ async fn a_prompt_in_the_terminal_streams_json_and_exits_by_how_the_turn_ended()
 
 #[tokio::test]
 async fn work_goes_on_in_the_same_data_directory_after_a_stop() {
-    let stage = Stage::with_script(Script::new([Answer::new([Step::say("Written.")])])).await;
-    let (ide, session) = stage.open("again", None).await;
+    let stage = Stage::with_script(Script::new([Answer::new([Step::say("Written.")])])).await.unwrap();
+    let (ide, session) = stage.open("again", None).await.unwrap();
     let first = ide.prompt("One").await.unwrap();
     ide.finished(&first).await.unwrap();
     ide.close().await.unwrap();
@@ -99,14 +100,14 @@ async fn the_key_of_a_provider_is_not_in_the_environment_of_what_the_agent_runs(
         Answer::new([Step::say("Looked.")]),
     ]);
     // The model itself refuses a request that has the key in it: the tool's result would.
-    let stage = Stage::with_script(script).await;
-    let (ide, session) = stage.open("secret", None).await;
+    let stage = Stage::with_script(script).await.unwrap();
+    let (ide, session) = stage.open("secret", None).await.unwrap();
     let turn = ide.prompt("Look").await.unwrap();
     ide.finished(&turn).await.unwrap();
     let stored = stage.api.finished_turn(&session.id, &turn).await.unwrap();
     assert_eq!(stored.tool_calls.len(), 1);
     assert!(stored.tool_calls[0].response.contains("PATH="), "{:?}", stored.tool_calls);
     assert!(!stored.tool_calls[0].response.contains(KEY));
-    stage.assert_well_asked();
+    stage.well_asked().unwrap();
     ide.close().await.unwrap();
 }

@@ -7,8 +7,6 @@ mod kills;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
-mod stage;
-#[cfg(test)]
 mod tabs;
 #[cfg(test)]
 mod turns;

@@ -6,13 +6,14 @@ use scripted_model::script::{Answer, Script, Step};
 use serde_json::{Value, json};
 use tests::ide::Ide;
 
-use crate::stage::{Stage, said, scripted};
+use tests::stage::Stage;
+use tests::transcript::{said, scripted};
 
 #[tokio::test]
 async fn a_second_tab_is_refused_follows_and_takes_over() {
     let answers = vec![Answer::new([Step::say("One. "), Step::say("Two.")])];
-    let stage = Stage::with_script(Script::new(answers.clone())).await;
-    let (first, session) = stage.open("first", None).await;
+    let stage = Stage::with_script(Script::new(answers.clone())).await.unwrap();
+    let (first, session) = stage.open("first", None).await.unwrap();
     let second = Ide::connect(&stage.gadget, "second").await.unwrap();
 
     let lock = |take_over: bool| {
@@ -35,7 +36,7 @@ async fn a_second_tab_is_refused_follows_and_takes_over() {
     let turn = first.prompt("Go").await.unwrap();
     for tab in [&first, &second] {
         assert_eq!(tab.finished(&turn).await.unwrap(), ChatTurnStatus::Finished);
-        assert_eq!(said(&tab.turn(&turn).blocks), scripted(&answers));
+        assert_eq!(said(&tab.turn(&turn).blocks).unwrap(), scripted(&answers));
     }
     let (success, detail): (bool, Value) = second.ask(name::SUBMIT_PROMPT, &("Mine?",)).await.unwrap();
     assert!(!success);
@@ -56,9 +57,9 @@ async fn a_second_tab_is_refused_follows_and_takes_over() {
 #[tokio::test]
 async fn two_sessions_work_side_by_side_and_hear_nothing_of_each_other() {
     let script = |text: &str| Script::new([Answer::new([Step::say(format!("I am {text}."))])]);
-    let stage = Stage::with_scripts([("a", script("Anna")), ("b", script("Berta"))], 1).await;
-    let (anna, _) = stage.open("anna", None).await;
-    let (berta, _) = stage.open("berta", None).await;
+    let stage = Stage::with_scripts([("a", script("Anna")), ("b", script("Berta"))], 1).await.unwrap();
+    let (anna, _) = stage.open("anna", None).await.unwrap();
+    let (berta, _) = stage.open("berta", None).await.unwrap();
     let (turn_a, turn_b) = tokio::join!(anna.prompt("[[script:a]]"), berta.prompt("[[script:b]]"));
     let (turn_a, turn_b) = (turn_a.unwrap(), turn_b.unwrap());
     anna.finished(&turn_a).await.unwrap();

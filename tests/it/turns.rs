@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tests::deadline::eventually;
 use tests::repository::{Repository, checkout_in, git};
 
-use crate::stage::{Stage, assert_all_ended_well, assert_same, said, scripted};
+use tests::stage::Stage;
+use tests::transcript::{all_ended_well, said, same, scripted};
 
 fn greeting() -> Vec<Answer> {
     vec![
@@ -28,9 +29,9 @@ fn greeting() -> Vec<Answer> {
 #[tokio::test]
 async fn a_prompt_makes_the_agent_write_a_real_file_in_a_real_clone_and_the_turn_is_stored() {
     let answers = greeting();
-    let stage = Stage::with_script(Script::new(answers.clone())).await;
+    let stage = Stage::with_script(Script::new(answers.clone())).await.unwrap();
     let remote = Repository::with(&[("README.md", "# Greetings\n")]).await.unwrap();
-    let (ide, session) = stage.open("greetings", Some(&remote.url())).await;
+    let (ide, session) = stage.open("greetings", Some(&remote.url())).await.unwrap();
 
     let turn = ide.prompt("Write a greeting").await.unwrap();
     assert_eq!(ide.finished(&turn).await.unwrap(), ChatTurnStatus::Finished);
@@ -41,22 +42,22 @@ async fn a_prompt_makes_the_agent_write_a_real_file_in_a_real_clone_and_the_turn
     assert_eq!(origin, remote.url());
 
     let screen = ide.turn(&turn);
-    assert_eq!(said(&screen.blocks), scripted(&answers));
+    assert_eq!(said(&screen.blocks).unwrap(), scripted(&answers));
     let stored = stage.api.finished_turn(&session.id, &turn).await.unwrap();
     assert_eq!(stored.status, ChatTurnStatus::Finished);
     assert_eq!(stored.prompts.user, "Write a greeting");
-    assert_same(&screen, &stored.blocks);
-    assert_all_ended_well(&stored.tool_calls);
+    same(&screen, &stored.blocks).unwrap();
+    all_ended_well(&stored.tool_calls).unwrap();
     assert_eq!(stored.stats.tool_call_count, 2);
     assert!(stored.stats.input_tokens > 0 && stored.stats.duration_ms > 0, "{:?}", stored.stats);
-    stage.assert_well_asked();
+    stage.well_asked().unwrap();
     ide.close().await.unwrap();
 }
 
 #[tokio::test]
 async fn events_of_a_turn_come_in_the_order_of_their_numbers_and_end_with_the_completion() {
-    let stage = Stage::with_script(Script::new(greeting())).await;
-    let (ide, _) = stage.open("order", None).await;
+    let stage = Stage::with_script(Script::new(greeting())).await.unwrap();
+    let (ide, _) = stage.open("order", None).await.unwrap();
     let turn = ide.prompt("Write a greeting").await.unwrap();
     ide.finished(&turn).await.unwrap();
     let names = ide.names(&turn);
@@ -83,22 +84,22 @@ async fn a_second_turn_knows_the_first_one() {
             )]),
         ),
     ];
-    let stage = Stage::with_scripts(scripts, 0).await;
-    let (ide, session) = stage.open("memory", None).await;
+    let stage = Stage::with_scripts(scripts, 0).await.unwrap();
+    let (ide, session) = stage.open("memory", None).await.unwrap();
     for prompt in ["Choose a number [[script:one]]", "Which one was it? [[script:two]]"] {
         let turn = ide.prompt(prompt).await.unwrap();
         assert_eq!(ide.finished(&turn).await.unwrap(), ChatTurnStatus::Finished);
     }
     assert_eq!(stage.api.turns(&session.id).await.unwrap().len(), 2);
-    stage.assert_well_asked();
+    stage.well_asked().unwrap();
     ide.close().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_second_prompt_meanwhile_is_refused_as_busy() {
     let slow = Script::new([Answer::new([Step::say("Wait. "), Step::Stall])]);
-    let stage = Stage::with_script(slow).await;
-    let (ide, _) = stage.open("busy", None).await;
+    let stage = Stage::with_script(slow).await.unwrap();
+    let (ide, _) = stage.open("busy", None).await.unwrap();
     let turn = ide.prompt("First").await.unwrap();
     ide.shown(&turn, 1).await.unwrap();
     let (success, detail): (bool, Value) = ide.ask(name::SUBMIT_PROMPT, &("Second",)).await.unwrap();
@@ -116,8 +117,8 @@ async fn an_abort_keeps_what_was_said_and_leaves_no_process() {
         Step::say("I start something long."),
         Step::call("shell_exec", json!({ "command": "sleep 600 & sleep 600" })),
     ])]);
-    let stage = Stage::with_script(script).await;
-    let (ide, session) = stage.open("abort", None).await;
+    let stage = Stage::with_script(script).await.unwrap();
+    let (ide, session) = stage.open("abort", None).await.unwrap();
     let turn = ide.prompt("Go").await.unwrap();
     let job = || async { Ok(stage.gadget.processes(tests::processes::Role::Job)?.first().cloned()) };
     eventually("the shell job", job).await.unwrap();
@@ -127,7 +128,7 @@ async fn an_abort_keeps_what_was_said_and_leaves_no_process() {
     assert_eq!(ide.finished(&turn).await.unwrap(), ChatTurnStatus::Aborted);
     let stored = stage.api.finished_turn(&session.id, &turn).await.unwrap();
     assert_eq!(stored.status, ChatTurnStatus::Aborted);
-    assert_same(&ide.turn(&turn), &stored.blocks);
+    same(&ide.turn(&turn), &stored.blocks).unwrap();
     assert_eq!(stored.tool_calls.len(), 1);
     eventually("the end of the job", || async {
         let jobs = stage.gadget.processes(tests::processes::Role::Job)?;
@@ -140,8 +141,8 @@ async fn an_abort_keeps_what_was_said_and_leaves_no_process() {
 
 #[tokio::test]
 async fn a_new_session_gets_its_name_from_the_first_prompt() {
-    let stage = Stage::with_script(Script::new([Answer::new([Step::say("Yes.")])])).await;
-    let (ide, session) = stage.open("names", None).await;
+    let stage = Stage::with_script(Script::new([Answer::new([Step::say("Yes.")])])).await.unwrap();
+    let (ide, session) = stage.open("names", None).await.unwrap();
     let turn = ide.prompt("Repair the parser of dates").await.unwrap();
     ide.finished(&turn).await.unwrap();
     let told = ide.hears("the session's new name", |heard| {

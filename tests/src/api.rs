@@ -31,6 +31,22 @@ impl Api {
         Ok(Self { http, origin: gadget.origin(), token: gadget.token().to_owned() })
     }
 
+    /// As somebody else, whose account is made for it.
+    pub async fn as_new_user(&self, email: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Signed {
+            token: String,
+        }
+        let account = json!({ "email": email, "password": "correct horse battery staple" });
+        let _user: Value = self.call(Method::POST, "/users", Some(&account)).await?;
+        let Signed { token } = self.call(Method::POST, "/auth/sign-in", Some(&account)).await?;
+        Ok(Self { token, ..self.clone() })
+    }
+
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     pub async fn create_project(&self, name: &str, git_url: Option<&str>) -> Result<Project> {
         let mut body = json!({ "name": name });
         if let Some(url) = git_url {
@@ -74,6 +90,20 @@ impl Api {
     pub async fn drones(&self) -> Result<Vec<DroneRegistration>> {
         let page: Page<DroneRegistration> = self.call(Method::GET, "/drones", None).await?;
         Ok(page.items)
+    }
+
+    /// Ends the drone of a session for good, where it has one that runs.
+    pub async fn terminate_drone(&self, session: &ChatSessionId) -> Result<()> {
+        for drone in self.drones().await? {
+            if drone.chat_session_id.as_ref() == Some(session) {
+                let path = format!("/drone/registration/{}/terminate", drone.id);
+                let (status, text) = self.send(Method::POST, &path, None).await?;
+                if !status.is_success() && status != StatusCode::CONFLICT {
+                    bail!("{path}: {status} {text}");
+                }
+            }
+        }
+        Ok(())
     }
 
     pub async fn models(&self) -> Result<Vec<Model>> {

@@ -252,8 +252,10 @@ async fn program() -> Result<&'static PathBuf> {
             if let Some(program) = std::env::var_os("GADGET_BIN") {
                 return Ok(PathBuf::from(program));
             }
-            let test = std::env::current_exe().context("failed to find this program")?;
-            let target = test.ancestors().nth(2).context("this program is in no target directory")?;
+            let own = std::env::current_exe().context("failed to find this program")?;
+            // Tests are in `deps` below it, benches are not.
+            let target = own.ancestors().skip(1).find(|directory| !directory.ends_with("deps"));
+            let target = target.context("this program is in no target directory")?;
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let mut build = Command::new(cargo);
             build.args(["build", "--quiet", "--package", "cli"]).current_dir(env!("CARGO_MANIFEST_DIR"));

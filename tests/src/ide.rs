@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use client::{Args, AuthError, Client, Config, Connection, Fatal, Incoming};
+use jiff::Timestamp;
 use protocol::assemble::Assembled;
 use protocol::document::{ChatSession, Project};
 use protocol::event::{EventName, Meta, RawEvent};
@@ -87,9 +88,14 @@ impl Shared {
 impl Ide {
     /// Connects with the owner's token, as the tab `tab`.
     pub async fn connect(gadget: &Gadget, tab: &str) -> Result<Self> {
+        Self::connect_with(gadget, gadget.token(), tab).await
+    }
+
+    /// The same as whoever has the token.
+    pub async fn connect_with(gadget: &Gadget, token: &str, tab: &str) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let auth = {
-            let (shared, token, tab) = (Arc::clone(&shared), gadget.token().to_owned(), tab.to_owned());
+            let (shared, token, tab) = (Arc::clone(&shared), token.to_owned(), tab.to_owned());
             move |_| {
                 let payload =
                     IdeAuth { token: token.clone(), tab_id: Some(tab.clone()), last_seq: shared.last_seq() };
@@ -189,6 +195,16 @@ impl Ide {
 
     pub fn names(&self, turn: &TurnId) -> Vec<EventName> {
         self.shared.screen(|screen| screen.names(turn))
+    }
+
+    /// How the turn ended, once that is on the screen.
+    pub fn status(&self, turn: &TurnId) -> Option<ChatTurnStatus> {
+        self.shared.screen(|screen| screen.status(turn))
+    }
+
+    /// When the turn's events were made, by the hub's clock.
+    pub fn times(&self, turn: &TurnId) -> Vec<Timestamp> {
+        self.shared.screen(|screen| screen.times(turn))
     }
 
     pub fn order(&self) -> Order {

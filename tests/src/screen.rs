@@ -3,6 +3,7 @@
 //! A client knows an event by its number. One that comes again as it was is dropped. One that comes again with another
 //! content tells that hub and drone both died before it was stored: what was shown from there on is taken back.
 
+use jiff::Timestamp;
 use protocol::assemble::{Assembled, TurnAssembler};
 use protocol::event::{EventName, Meta, RawEvent, TurnEvent};
 use protocol::ids::TurnId;
@@ -70,6 +71,10 @@ impl Screen {
         self.shown.iter().filter(|shown| shown.meta.turn_id == *turn).map(|shown| shown.event.name).collect()
     }
 
+    pub fn times(&self, turn: &TurnId) -> Vec<Timestamp> {
+        self.shown.iter().filter(|shown| shown.meta.turn_id == *turn).map(|shown| shown.meta.at).collect()
+    }
+
     /// The turn as its reader sees it.
     pub fn turn(&self, turn: &TurnId) -> Assembled {
         let mut assembler = TurnAssembler::default();
@@ -87,7 +92,6 @@ impl Screen {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use protocol::document::Block;
     use protocol::event::Notes;
 

@@ -1,9 +1,9 @@
 //! The hub under load: a process of its own, whose fleet takes any drone that a bench plays itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use hub::app::{self, SharedApp};
 use hub::config::{Demo, HubConfig};
@@ -32,15 +32,45 @@ pub(crate) fn start(cpu: Option<usize>, pairs: usize, workers: usize) -> Result<
     Server::start(cpu, &program, &[SUBCOMMAND.to_owned(), pairs.to_string(), workers.to_string()])
 }
 
+/// The same on a data directory and an address that outlive it. Without pairs it makes none: it has those of before.
+pub(crate) fn start_at(place: &Place, pairs: usize) -> Result<Server> {
+    let program = std::env::current_exe().context("failed to find this program")?.display().to_string();
+    let Place { data, listen } = place;
+    let data = data.display().to_string();
+    let arguments = [SUBCOMMAND, &pairs.to_string(), "2", &data, listen].map(str::to_owned);
+    Server::start(None, &program, &arguments)
+}
+
+/// Where a hub is, that may be killed and started again.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) data: PathBuf,
+    /// `address:port`
+    pub(crate) listen: String,
+}
+
+impl Place {
+    /// What [`start_at`] and [`start`] put behind the sub-command.
+    pub(crate) fn parse(arguments: &[String]) -> Result<Option<Self>> {
+        match arguments {
+            [] => Ok(None),
+            [data, listen] => Ok(Some(Self { data: data.into(), listen: listen.clone() })),
+            other => bail!("a hub is at a data directory and an address, not at {other:?}"),
+        }
+    }
+}
+
 /// Runs the hub in this process until it is killed.
 #[expect(clippy::print_stdout, reason = "the first line tells the bench where the hub is")]
-pub(crate) fn serve(pairs: usize, workers: usize) -> Result<()> {
+pub(crate) fn serve(pairs: usize, workers: usize, place: Option<Place>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
     runtime.block_on(async {
-        let data = tempfile::tempdir().context("failed to make a data directory")?;
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let own = tempfile::tempdir().context("failed to make a data directory")?;
+        let place =
+            place.unwrap_or_else(|| Place { data: own.path().to_owned(), listen: "127.0.0.1:0".to_owned() });
+        let listener = TcpListener::bind(&place.listen).await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let app = hub_at(data.path(), &url).await?;
+        let app = hub_at(&place.data, &url).await?;
         let target = Target { url, pairs: make_pairs(&app, pairs).await? };
         let serving = serve::run(
             Arc::clone(&app),
@@ -66,6 +96,9 @@ async fn hub_at(data: &Path, url: &str) -> Result<SharedApp> {
 }
 
 async fn make_pairs(app: &SharedApp, count: usize) -> Result<Vec<Pair>> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
     let owner = app.auth.ensure_owner().await?;
     let token = app.auth.issue(&owner.user)?.token;
     let project = project(&owner.user);

@@ -2,26 +2,34 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this program's output is its purpose")]
 
+mod drone;
+mod first_token;
 mod hub_server;
 mod memory;
 mod process;
 mod raw_peer;
+mod reattach;
+mod recovery;
 mod relay;
 mod report;
+mod sample;
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-const NAMES: [&str; 2] = ["relay", "memory"];
+/// The quick ones first.
+const NAMES: [&str; 6] = ["relay", "memory", "first-token", "drone", "reattach", "recovery"];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [first, pairs, workers] = &arguments[..]
+    if let [first, pairs, workers, place @ ..] = &arguments[..]
         && first == hub_server::SUBCOMMAND
     {
-        return hub_server::serve(pairs.parse()?, workers.parse()?);
+        return hub_server::serve(pairs.parse()?, workers.parse()?, hub_server::Place::parse(place)?);
     }
+    // For every client of HTTP here.
+    let _first = rustls::crypto::ring::default_provider().install_default();
     let check = arguments.iter().any(|argument| argument == "--check");
     let names: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|argument| *argument != "--check").collect();
@@ -37,7 +45,8 @@ fn main() -> Result<()> {
         }
         eprintln!("bench {name} …");
         let load_average = process::load_average();
-        let figures = runtime.block_on(run(name)).with_context(|| format!("bench {name} failed"))?;
+        let figures =
+            runtime.block_on(Box::pin(run(name))).with_context(|| format!("bench {name} failed"))?;
         let report = report::Report { name, load_average, figures };
         println!("{}", report.table());
         report.write(&directory)?;
@@ -54,6 +63,10 @@ async fn run(name: &str) -> Result<Vec<report::Figure>> {
     match name {
         "relay" => relay::run(&peer).await,
         "memory" => memory::run(&peer).await,
+        "first-token" => Box::pin(first_token::run()).await,
+        "drone" => Box::pin(drone::run(&target_directory()?)).await,
+        "reattach" => Box::pin(reattach::run()).await,
+        "recovery" => Box::pin(recovery::run()).await,
         other => bail!("there is no bench {other:?}"),
     }
 }

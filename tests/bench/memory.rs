@@ -8,6 +8,7 @@ use crate::process::Server;
 use crate::raw_peer::RawPeer;
 use crate::relay::Target;
 use crate::report::{Figure, Goal};
+use crate::sample::as_f64;
 
 const CONNECTIONS: u32 = 1_000;
 
@@ -41,18 +42,13 @@ async fn weigh(server: &Server, url: &str, auth: &serde_json::Value) -> Result<W
     // The first connection fills pools and caches that the others share.
     let first = RawPeer::connect(url, auth).await?;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let empty = bytes(server.resident()?);
+    let empty = as_f64(server.resident()?);
     let mut idle = Vec::new();
     for _ in 0..CONNECTIONS {
         idle.push(RawPeer::connect(url, auth).await?);
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let full = bytes(server.resident()?);
+    let full = as_f64(server.resident()?);
     drop((first, idle));
     Ok(Weight { empty, each: (full - empty) / f64::from(CONNECTIONS) })
-}
-
-#[expect(clippy::cast_precision_loss, reason = "memory in a bench is far below 2^52 bytes")]
-fn bytes(count: u64) -> f64 {
-    count as f64
 }

@@ -88,7 +88,8 @@ impl RawPeer {
         }
     }
 
-    async fn answer(
+    /// Answers an event that wants an ack.
+    pub(crate) async fn answer(
         &mut self,
         ack: Option<u64>,
         json: &str,

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::process::Server;
 use crate::raw_peer::{Packet, RawPeer};
 use crate::report::{Figure, Goal};
+use crate::sample::{as_f64, histogram, nanos};
 
 /// A server to load: where it is, and who may talk to whom there.
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,14 +60,17 @@ impl Seen {
 }
 
 /// A connected pair in the middle of a turn.
-struct Running {
-    drone: RawPeer,
-    ide: RawPeer,
-    turn: String,
-    generation: u64,
-    attempt: u64,
-    first_seq: u64,
+pub(crate) struct Running {
+    pub(crate) drone: RawPeer,
+    pub(crate) ide: RawPeer,
+    pub(crate) turn: String,
+    pub(crate) generation: u64,
+    pub(crate) attempt: u64,
+    pub(crate) first_seq: u64,
 }
+
+/// Of a drone that is played.
+pub(crate) const WORKSPACE: &str = "8c5f2d4e-7c0b-4c39-9a55-0c9f35b1f0aa";
 
 const PAIRS: usize = 50;
 const WINDOW: u64 = 16;
@@ -144,11 +148,6 @@ pub(crate) async fn run(peer: &str) -> Result<Vec<Figure>> {
     ])
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts in a bench are far below 2^52")]
-fn as_f64(count: u64) -> f64 {
-    count as f64
-}
-
 fn node_target(url: String) -> Target {
     let pairs = (0..PAIRS)
         .map(|index| {
@@ -198,9 +197,9 @@ async fn start_turns(target: &Target) -> Result<Vec<Running>> {
     Ok(running)
 }
 
-async fn start_turn(url: &str, pair: &Pair) -> Result<Running> {
+pub(crate) async fn start_turn(url: &str, pair: &Pair) -> Result<Running> {
     let hello = json!({
-        "workspaceId": "8c5f2d4e-7c0b-4c39-9a55-0c9f35b1f0aa", "lock": null, "mode": "idle", "processRestarts": 0,
+        "workspaceId": WORKSPACE, "lock": null, "mode": "idle", "processRestarts": 0,
         "hostname": "bench", "version": "0",
     });
     let mut drone = RawPeer::connect(url, &pair.drone_auth).await.context("drone")?;
@@ -208,11 +207,6 @@ async fn start_turn(url: &str, pair: &Pair) -> Result<Running> {
     let generation = ack[0]["generation"].as_u64().context("hello was not answered with a generation")?;
     let mut ide = RawPeer::connect(url, &pair.ide_auth).await.context("ide")?;
     let session = json!(pair.session);
-    let answer_drone = |event: &Value| match event[0].as_str() {
-        Some("requestSessionLock") => Some(json!([true, session])),
-        Some("requestWorkspaceMode") => Some(json!([true, event[4]])),
-        _ => None,
-    };
     let start = async {
         let lock = format!(
             "\"requestSessionLock\",{},{},{}",
@@ -230,7 +224,8 @@ async fn start_turn(url: &str, pair: &Pair) -> Result<Running> {
         }
         Ok(())
     };
-    let (started, order) = tokio::join!(start, drone.wait_for("processWorkOrder", answer_drone));
+    let (started, order) =
+        tokio::join!(start, drone.wait_for("processWorkOrder", |event| answer(event, &session)));
     started?;
     let order = order.context("processWorkOrder")?;
     let turn = &order[2];
@@ -245,18 +240,27 @@ async fn start_turn(url: &str, pair: &Pair) -> Result<Running> {
     })
 }
 
+/// What a drone says to the hub's requests.
+pub(crate) fn answer(event: &Value, session: &Value) -> Option<Value> {
+    match event[0].as_str() {
+        Some("requestSessionLock") => Some(json!([true, session])),
+        Some("requestWorkspaceMode") => Some(json!([true, event[4]])),
+        _ => None,
+    }
+}
+
 /// `thinking` with 20 bytes of text; the first nineteen can carry a time.
-fn event(running: &RunningIds, seq: u64, text: &str) -> String {
+pub(crate) fn event(running: &RunningIds, seq: u64, text: &str) -> String {
     let RunningIds { turn, generation, attempt } = running;
     format!(
         r#""thinking","{text:<20}",{{"turnId":"{turn}","attempt":{attempt},"generation":{generation},"seq":{seq}}}"#
     )
 }
 
-struct RunningIds {
-    turn: String,
-    generation: u64,
-    attempt: u64,
+pub(crate) struct RunningIds {
+    pub(crate) turn: String,
+    pub(crate) generation: u64,
+    pub(crate) attempt: u64,
 }
 
 /// Each drone sends 16 events at once, waits for their acks, and goes on.
@@ -348,7 +352,7 @@ async fn watch(
 }
 
 /// The number in the meta argument of a turn event.
-fn seq_of(json: &str) -> Option<u64> {
+pub(crate) fn seq_of(json: &str) -> Option<u64> {
     if !json.starts_with("[\"thinking\"") {
         return None;
     }
@@ -439,12 +443,4 @@ async fn pace(target: &Target) -> Result<(Seen, Histogram<u64>, Histogram<u64>)>
         relay.add(latency)?;
     }
     Ok((total, relay, ack))
-}
-
-fn histogram() -> Result<Histogram<u64>> {
-    Ok(Histogram::new_with_bounds(1, 60_000_000_000, 3)?)
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX).max(1)
 }

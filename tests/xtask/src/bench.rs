@@ -14,17 +14,16 @@ pub(crate) async fn run(runner: &Runner, names: &[String], check: bool) -> Resul
         Err(missing) => bail!("the peer of the benches cannot run: {missing}"),
     };
     node.install(runner, &root.join("tests/bench/peer")).await?;
-    let mut bench = Command::new(workspace::cargo());
-    bench.current_dir(&root).args([
-        "run",
-        "--release",
-        "--quiet",
-        "--package",
-        "tests",
-        "--bin",
-        "bench",
-        "--",
-    ]);
+    let cargo = |arguments: &[&str]| {
+        let mut command = Command::new(workspace::cargo());
+        command.current_dir(&root).args(arguments);
+        command
+    };
+    // The benches start both programs as they are released.
+    println!("building gadget, gadget-drone and the benches (release)");
+    let programs = ["--package", "cli", "--package", "drone", "--package", "tests", "--bins"];
+    runner.run(&mut cargo(&[&["build", "--release", "--quiet"], &programs[..]].concat())).await?;
+    let mut bench = cargo(&["run", "--release", "--quiet", "--package", "tests", "--bin", "bench", "--"]);
     bench.args(names);
     if check {
         bench.arg("--check");

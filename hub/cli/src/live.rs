@@ -242,7 +242,8 @@ impl Live {
                 let FollowAnswer { from_seq: _, to_seq: _, turn, code: _, message } = *answer;
                 match (turn, message) {
                     (Some(turn), _) => {
-                        self.last_seq.fetch_max(turn.last_seq, Ordering::Relaxed);
+                        // Lower than what was shown where the hub and the drone both died: those numbers are given out anew.
+                        self.last_seq.store(turn.last_seq, Ordering::Relaxed);
                         Some(Update::CaughtUp(Box::new(turn)))
                     }
                     (None, Some(why)) if !success => refused(Request::Resume, why),
@@ -329,10 +330,40 @@ impl fmt::Display for Request {
 
 #[cfg(test)]
 mod tests {
+    use protocol::document::TurnStats as ChatTurnStats;
+
     use super::*;
 
     fn raw(value: serde_json::Value) -> Box<RawValue> {
         serde_json::value::to_raw_value(&value).unwrap()
+    }
+
+    #[tokio::test]
+    async fn events_that_follow_a_stored_turn_are_told_though_higher_numbers_were_seen() {
+        let access = HubAccess::with_file("http://127.0.0.1:1", "/nonexistent".into());
+        let target = Target { session: "s1".into(), project: "p1".into() };
+        let mut live = Live::open(&access, target, Some(99)).unwrap();
+        let turn = json!({
+            "_id": "t1", "createdAt": "2025-01-01T00:00:00Z", "user": "u1", "project": "p1", "session": "s1",
+            "provider": "x", "llm": "m", "mode": "build", "reasoningEffort": "off", "status": "processing",
+            "prompts": { "user": "hi" }, "blocks": [], "toolCalls": [], "lastSeq": 5, "attempts": 2,
+            "stats": ChatTurnStats::default(),
+        });
+        let turn = serde_json::from_value(turn).unwrap();
+        let answer = FollowAnswer { turn: Some(turn), ..FollowAnswer::default() };
+        let caught_up = live.answered(Answer::Resumed(Ok((true, Box::new(answer)))));
+        assert!(matches!(caught_up, Some(Update::CaughtUp(_))));
+        let mut event = |seq: u64| {
+            let meta = json!({ "turnId": "t1", "seq": seq, "at": "2025-01-01T00:00:00Z" });
+            let args = vec![raw(json!("more")), raw(meta)];
+            live.event(client::Event {
+                name: "response".into(),
+                args: client::Args::new(args),
+                responder: None,
+            })
+        };
+        assert!(event(5).is_none(), "what the turn has already is not told again");
+        assert!(event(6).is_some());
     }
 
     #[test]

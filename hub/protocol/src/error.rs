@@ -104,6 +104,9 @@ impl Code {
     }
 }
 
+/// Characters of a message that is sent or logged.
+const LONGEST_MESSAGE: usize = 500;
+
 /// A refusal in words, with its code: what acks carry as `detail`, and the message of a `CONNECT_ERROR` as JSON text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{message}")]
@@ -115,5 +118,15 @@ pub struct Refusal {
 impl Refusal {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
+    }
+
+    /// With no more words than a person reads: those of a refusal may repeat what was sent, however long that is.
+    #[must_use]
+    pub fn shortened(self) -> Self {
+        let Self { code, message } = self;
+        match message.char_indices().nth(LONGEST_MESSAGE) {
+            Some((end, _)) => Self { code, message: format!("{}…", &message[..end]) },
+            None => Self { code, message },
+        }
     }
 }

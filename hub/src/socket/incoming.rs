@@ -16,6 +16,9 @@ use socketioxide::handler::FromMessage;
 use socketioxide::socket::Socket;
 use socketioxide_core::Value as PacketValue;
 
+/// Characters of an event's name that are looked at.
+const LONGEST_NAME: usize = 64;
+
 pub(super) struct Incoming {
     packet: PacketValue,
     /// Present when the sender wants an answer.
@@ -31,12 +34,11 @@ impl FromMessage<LocalAdapter> for Incoming {
 }
 
 impl Incoming {
-    /// The event's name, for who handles any.
+    /// The event's name, for who handles any, to be logged and sent back: no longer than a name can be.
     pub(super) fn name(&self) -> String {
         match &self.packet {
-            PacketValue::Str(text, _) => {
-                serde_json::from_str(text.as_str()).map_or_else(|_| String::new(), |First(name)| name)
-            }
+            PacketValue::Str(text, _) => serde_json::from_str(text.as_str())
+                .map_or_else(|_| String::new(), |First(name)| name.chars().take(LONGEST_NAME).collect()),
             PacketValue::Bytes(_) => String::new(),
         }
     }
@@ -171,6 +173,12 @@ mod tests {
         assert_eq!(event.values(100).unwrap(), [json!({ "a": 1 }), json!(null), json!("x")]);
         assert_eq!(event.raw(100).unwrap()[0].get(), r#"{"a":1}"#);
         assert!(incoming(r#"["e"]"#).values(100).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_cut_short() {
+        let long = "ü".repeat(1000);
+        assert_eq!(incoming(&format!("[\"{long}\"]")).name(), "ü".repeat(64));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod lock;
 mod refusal;
+mod session_patch;
 pub mod sqlite;
 #[cfg(test)]
 pub(crate) mod suite;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use crate::store::refusal::refuse;
+pub use crate::store::session_patch::{Archive, Rename, SessionModel, SessionPatch};
 
 /// Why a store refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -272,8 +274,9 @@ pub trait Store: Send + Sync + 'static {
 
     // Chat sessions
     async fn insert_session(&self, session: ChatSession) -> Result<(), StoreError>;
-    /// Everything but `stats`, which turns change.
-    async fn update_session(&self, session: ChatSession) -> Result<(), StoreError>;
+    /// Changes what the patch names and hands back the whole.
+    async fn patch_session(&self, id: &ChatSessionId, patch: SessionPatch)
+    -> Result<ChatSession, StoreError>;
     async fn session(&self, id: &ChatSessionId) -> Result<Option<ChatSession>, StoreError>;
     async fn sessions(
         &self,

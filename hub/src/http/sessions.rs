@@ -20,7 +20,7 @@ use crate::http::extract::{JsonBody, List, Query, Signed, present};
 use crate::http::problem::Problem;
 use crate::session::drones;
 use crate::session::state::input::Input;
-use crate::store::{PageRequest, SessionFilter};
+use crate::store::{Archive, PageRequest, Rename, SessionFilter, SessionModel, SessionPatch};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -151,32 +151,27 @@ async fn change(
     Path(id): Path<String>,
     JsonBody(change): JsonBody<SessionChange>,
 ) -> Result<Json<ChatSession>, Problem> {
-    let mut session = access::session(app.store.as_ref(), &who, &id.into()).await?;
+    let session = access::session(app.store.as_ref(), &who, &id.into()).await?;
     let SessionChange { name, mode, provider, selected_model, reasoning_effort, archived } = change;
-    if let Some(name) = name {
-        session.name = checked_name(&name)?;
-    }
-    if let Some(mode) = mode {
-        session.mode = mode;
-    }
-    if let Some(provider) = provider {
+    let model = match (provider, selected_model) {
+        (None, None) => None,
         // A model of one provider is none of another.
-        session.selected_model = None;
-        session.provider = provider;
+        (Some(provider), model) => Some(SessionModel { provider, selected_model: model.flatten() }),
+        (None, Some(selected_model)) => Some(SessionModel { provider: session.provider, selected_model }),
+    };
+    if let Some(SessionModel { provider, selected_model }) = &model {
+        check_model(&app, provider.as_deref(), selected_model.as_deref())?;
     }
-    if let Some(model) = selected_model {
-        session.selected_model = model;
-    }
-    check_model(&app, session.provider.as_deref(), session.selected_model.as_deref())?;
-    if let Some(effort) = reasoning_effort {
-        session.reasoning_effort = effort;
-    }
-    match archived {
-        Some(true) if session.archived_at.is_none() => session.archived_at = Some(Timestamp::now()),
-        Some(false) => session.archived_at = None,
-        Some(true) | None => {}
-    }
-    app.store.update_session(session.clone()).await?;
+    let patch = SessionPatch {
+        name: name.map(|name| checked_name(&name).map(Rename::To)).transpose()?,
+        mode,
+        model,
+        reasoning_effort,
+        workspace_id: None,
+        archive: archived
+            .map(|archived| if archived { Archive::At(Timestamp::now()) } else { Archive::Never }),
+    };
+    let session = app.store.patch_session(&session.id, patch).await?;
     app.sessions.tell(&session.id, || Input::SessionUpdated(json!(session)));
     Ok(Json(session))
 }

@@ -202,7 +202,7 @@ async fn turn_away(app: &SharedApp, mut inboxes: Inboxes) {
         };
         match input {
             Input::Ide { peer, request, last_seq: _, answer } => {
-                app.sockets.with_ide(peer.conn, |conn| conn.forget(&inboxes.session));
+                app.sockets.with_ide(peer.conn, |conn| conn.forget(&inboxes.session, peer.asked));
                 answer.answer(refusal_ack(
                     event_of(&request),
                     &refusal,
@@ -211,7 +211,7 @@ async fn turn_away(app: &SharedApp, mut inboxes: Inboxes) {
                 ));
             }
             Input::Attach { peer, answer, .. } => {
-                app.sockets.with_ide(peer.conn, |conn| conn.forget(&inboxes.session));
+                app.sockets.with_ide(peer.conn, |conn| conn.forget(&inboxes.session, peer.asked));
                 answer.answer(vec![false.into(), "over".into()]);
             }
             Input::Drone {

@@ -21,6 +21,7 @@ use crate::app::SharedApp;
 use crate::fleet::{DroneSpec, FleetError, FleetEvent};
 use crate::session::state::effect::DroneChoice;
 use crate::session::state::input::{Input, Unanswered};
+use crate::session::state::no_such_session;
 use crate::socket::drone::DroneConn;
 use crate::socket::frame::Frame;
 use crate::store::{DroneRecord, StoreError, refuse};
@@ -75,22 +76,52 @@ impl Drones {
     /// Binds the drone to the session, unless either belongs to another already.
     fn bind(&self, drone: &DroneId, session: &ChatSessionId) -> Result<(), Refusal> {
         let mut now = self.now.lock();
-        match now.bound.get(drone) {
-            Some(other) if other != session => {
-                return Err(Refusal::new(Code::DroneLocked, "the drone works for another chat session"));
-            }
-            Some(_) => return Ok(()),
-            None => {}
+        if now.is_bound(drone, session)? {
+            return Ok(());
         }
-        if now.bound.values().any(|taken| taken == session) {
+        if now.drone_of(session).is_some() {
             return Err(Refusal::new(Code::Conflict, "the chat session has another drone"));
         }
         now.bound.insert(drone.clone(), session.clone());
         Ok(())
     }
 
-    fn unbind(&self, drone: &DroneId) {
-        self.now.lock().bound.remove(drone);
+    /// Binds the drone to the session in place of the one that it has, which is handed back and free from now on.
+    fn replace(&self, drone: &DroneId, session: &ChatSessionId) -> Result<Option<DroneId>, Refusal> {
+        let mut now = self.now.lock();
+        if now.is_bound(drone, session)? {
+            return Ok(None);
+        }
+        let before = now.drone_of(session);
+        if let Some(before) = &before {
+            now.bound.remove(before);
+        }
+        now.bound.insert(drone.clone(), session.clone());
+        Ok(before)
+    }
+
+    /// Frees the drone, if it is this session's.
+    fn unbind(&self, drone: &DroneId, session: &ChatSessionId) {
+        let mut now = self.now.lock();
+        if now.bound.get(drone) == Some(session) {
+            now.bound.remove(drone);
+        }
+    }
+}
+
+impl Present {
+    /// Whether the drone is this session's already. Refuses when it is another's.
+    fn is_bound(&self, drone: &DroneId, session: &ChatSessionId) -> Result<bool, Refusal> {
+        match self.bound.get(drone) {
+            Some(other) if other != session => {
+                Err(Refusal::new(Code::DroneLocked, "the drone works for another chat session"))
+            }
+            bound => Ok(bound.is_some()),
+        }
+    }
+
+    fn drone_of(&self, session: &ChatSessionId) -> Option<DroneId> {
+        self.bound.iter().find(|(_, one)| *one == session).map(|(drone, _)| drone.clone())
     }
 }
 
@@ -106,42 +137,95 @@ pub async fn load(app: &SharedApp) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Finds the session's drone, or makes one, and lets the fleet run it.
+/// Finds the session's drone, or makes one, and lets the fleet run it. One that is named takes the place of the one that
+/// the session has; what cannot be had changes nothing.
 pub async fn claim(
     app: &SharedApp,
     session: &ChatSessionId,
     user: &UserId,
     choice: &DroneChoice,
 ) -> Result<DroneId, Refusal> {
-    let record = match choice {
-        DroneChoice::Own => app.store.drone_of_session(session).await.map_err(refuse)?,
-        DroneChoice::This(drone) => {
-            let record = app.store.drone(drone).await.map_err(refuse)?;
-            let own = record.filter(|record| record.registration.user == *user);
-            Some(own.ok_or_else(|| Refusal::new(Code::NotFound, "there is no such drone"))?)
-        }
+    check_there(app, session).await?;
+    let drone = match choice {
+        DroneChoice::Own => claim_own(app, session, user).await?,
+        DroneChoice::This(drone) => claim_this(app, session, user, drone).await?,
     };
-    let drone = record.as_ref().map_or_else(DroneId::generate, |record| record.registration.id.clone());
-    if record.as_ref().is_some_and(|record| record.held) {
-        return Err(Refusal::new(Code::Suspended, "the drone was stopped by a person; resume it to go on"));
-    }
-    app.drones.bind(&drone, session)?;
-    let stored = match record {
-        Some(record) if record.registration.chat_session_id.as_ref() == Some(session) => Ok(()),
-        Some(_) => {
-            change(app, &drone, |record| record.registration.chat_session_id = Some(session.clone())).await
+    // A session that was deleted meanwhile did not know of this drone.
+    if let Err(refusal) = check_there(app, session).await {
+        if refusal.code == Code::NotFound {
+            end(app, &drone, session).await;
         }
-        None => app.store.put_drone(new_record(drone.clone(), user.clone(), Some(session.clone()))).await,
-    };
-    if let Err(error) = stored {
-        app.drones.unbind(&drone);
-        return Err(refuse(error));
-    }
-    match app.drones.connection(&drone) {
-        Some(conn) => conn.bind(app.sessions.handle(app, session)),
-        None => start(app, &drone, user, Some(session.clone())).await?,
+        return Err(refusal);
     }
     Ok(drone)
+}
+
+async fn check_there(app: &SharedApp, session: &ChatSessionId) -> Result<(), Refusal> {
+    app.store.session(session).await.map_err(refuse)?.map(drop).ok_or_else(no_such_session)
+}
+
+async fn claim_own(app: &SharedApp, session: &ChatSessionId, user: &UserId) -> Result<DroneId, Refusal> {
+    let known = app.store.drone_of_session(session).await.map_err(refuse)?;
+    check_free(known.as_ref())?;
+    let drone = known.as_ref().map_or_else(DroneId::generate, |record| record.registration.id.clone());
+    app.drones.bind(&drone, session)?;
+    if known.is_none() {
+        let record = new_record(drone.clone(), user.clone(), Some(session.clone()));
+        if let Err(error) = app.store.put_drone(record).await {
+            app.drones.unbind(&drone, session);
+            return Err(refuse(error));
+        }
+    }
+    engage(app, &drone, session, user).await?;
+    Ok(drone)
+}
+
+async fn claim_this(
+    app: &SharedApp,
+    session: &ChatSessionId,
+    user: &UserId,
+    drone: &DroneId,
+) -> Result<DroneId, Refusal> {
+    let record = app.store.drone(drone).await.map_err(refuse)?;
+    let own = record.filter(|record| record.registration.user == *user);
+    let record = own.ok_or_else(|| Refusal::new(Code::NotFound, "there is no such drone"))?;
+    check_free(Some(&record))?;
+    let before = app.drones.replace(drone, session)?;
+    let stored = change(app, drone, |record| record.registration.chat_session_id = Some(session.clone()));
+    let engaged = match stored.await {
+        Ok(()) => engage(app, drone, session, user).await,
+        Err(error) => Err(refuse(error)),
+    };
+    if let (Err(_), Some(before)) = (&engaged, before) {
+        app.drones.unbind(drone, session);
+        note(app, drone, |record| record.registration.chat_session_id = None).await;
+        // Nobody else can have become the session's meanwhile but by its own actor, which waits for this.
+        app.drones.bind(&before, session)?;
+    }
+    engaged.map(|()| drone.clone())
+}
+
+fn check_free(record: Option<&DroneRecord>) -> Result<(), Refusal> {
+    if record.is_some_and(|record| record.held) {
+        return Err(Refusal::new(Code::Suspended, "the drone was stopped by a person; resume it to go on"));
+    }
+    Ok(())
+}
+
+/// Lets a drone that is bound to the session work for it.
+async fn engage(
+    app: &SharedApp,
+    drone: &DroneId,
+    session: &ChatSessionId,
+    user: &UserId,
+) -> Result<(), Refusal> {
+    match app.drones.connection(drone) {
+        Some(conn) => {
+            conn.bind(app.sessions.handle(app, session));
+            Ok(())
+        }
+        None => start(app, drone, user, Some(session.clone())).await,
+    }
 }
 
 /// A drone that works for no session yet.
@@ -165,35 +249,61 @@ async fn start(
     })
 }
 
-/// The session lets its drone go; another may have it.
-pub async fn unbind(app: &SharedApp, drone: &DroneId) {
-    app.drones.unbind(drone);
+/// Another drone works for the session: this one is free, and stops. It would hold the session's workspace.
+pub(super) async fn dismiss(app: &SharedApp, drone: &DroneId, session: &ChatSessionId) {
+    unbind(app, drone, session).await;
+    suspend_idle(app, drone).await;
+}
+
+async fn unbind(app: &SharedApp, drone: &DroneId, session: &ChatSessionId) {
+    app.drones.unbind(drone, session);
     if let Some(conn) = app.drones.connection(drone) {
-        conn.unbind();
+        conn.unbind(session);
     }
-    note(app, drone, |record| record.registration.chat_session_id = None).await;
+    note(app, drone, |record| {
+        record.registration.chat_session_id.take_if(|bound| bound == session);
+    })
+    .await;
 }
 
 /// The session is deleted: its drone ends. The workspace stays; there may be work in it.
 pub async fn session_deleted(app: &SharedApp, session: &ChatSessionId) {
-    let bound =
-        app.drones.now.lock().bound.iter().find(|(_, one)| *one == session).map(|(drone, _)| drone.clone());
-    let Some(drone) = bound else { return };
-    unbind(app, &drone).await;
-    if let Some(conn) = app.drones.connection(&drone) {
+    let bound = app.drones.now.lock().drone_of(session);
+    if let Some(drone) = bound {
+        end(app, &drone, session).await;
+    }
+}
+
+/// Ends the drone of a session that is no more.
+async fn end(app: &SharedApp, drone: &DroneId, session: &ChatSessionId) {
+    unbind(app, drone, session).await;
+    if let Some(conn) = app.drones.connection(drone) {
         // Whether or not it answers, it is stopped.
         let _answer = conn.ask(drone_name::REQUEST_TERMINATION, Frame::built(vec![]), ASK_LIMIT);
     }
-    match app.fleet.terminate(&drone).await {
+    match app.fleet.terminate(drone).await {
         Ok(()) | Err(FleetError::Unknown(_)) => {}
         Err(error) => {
             tracing::error!(%drone, error = &error as &dyn std::error::Error, "failed to stop a deleted session's drone");
         }
     }
-    if let Err(error) = app.store.delete_drone(&drone).await {
-        tracing::error!(%drone, error = &error as &dyn std::error::Error, "failed to delete a drone's record");
+    forget(app, drone, session).await;
+}
+
+/// Nothing is left of the drone but its workspace.
+async fn forget(app: &SharedApp, drone: &DroneId, session: &ChatSessionId) {
+    app.drones.unbind(drone, session);
+    // Not between the reading and the writing of a change, which would bring it back.
+    let alone = app.drones.records.lock().await;
+    let deleted = app.store.delete_drone(drone).await;
+    drop(alone);
+    match deleted {
+        Ok(()) | Err(StoreError::NotFound) => {}
+        Err(error) => {
+            tracing::error!(%drone, error = &error as &dyn std::error::Error, "failed to delete a drone's record");
+        }
     }
-    app.generations.forget(&drone);
+    app.generations.forget(drone);
 }
 
 /// Stops a drone for lack of work.

@@ -8,7 +8,7 @@ use protocol::document::{ChatSession, NEW_SESSION_NAME};
 use protocol::drone::{HelloAck, name as drone_name};
 use protocol::error::{Code, Refusal};
 use protocol::ide::name;
-use protocol::ids::{ChatSessionId, DroneId, TurnId, UserId};
+use protocol::ids::{ChatSessionId, DroneId, TurnId, UserId, WorkspaceId};
 use serde_json::{Value, json};
 
 use crate::app::SharedApp;
@@ -20,7 +20,7 @@ use crate::session::state::input::{ClaimedDrone, Input, Unanswered};
 use crate::session::{ConnId, drones, work_order};
 use crate::socket::drone::Pause;
 use crate::socket::frame::Frame;
-use crate::store::{Append, EventRecord, StoreError, TurnEnd, TurnPatch, refuse};
+use crate::store::{Append, EventRecord, Rename, SessionPatch, StoreError, TurnEnd, TurnPatch, refuse};
 
 /// A reader drone inbox below this may be read again.
 const INBOX_ROOM: usize = 256;
@@ -55,6 +55,9 @@ impl Performer {
             Effect::TabLost { conn } => {
                 self.app.sockets.with_ide(conn, |ide| ide.tab_lost(&self.session));
             }
+            Effect::Forget { conn, upto } => {
+                self.app.sockets.with_ide(conn, |ide| ide.forget(&self.session, upto));
+            }
             Effect::KillIde { conn } => {
                 self.app.sockets.with_ide(conn, |ide| ide.outbox.kill());
             }
@@ -68,10 +71,10 @@ impl Performer {
                     Some(Input::Claimed { ticket, drone: drone.map(|drone| ClaimedDrone { drone }) })
                 });
             }
-            Effect::Unbind { drone } => {
-                let app = Arc::clone(&self.app);
+            Effect::Dismiss { drone } => {
+                let (app, session) = (Arc::clone(&self.app), self.session.clone());
                 add(work, async move {
-                    drones::unbind(&app, &drone).await;
+                    drones::dismiss(&app, &drone, &session).await;
                     None
                 });
             }
@@ -100,6 +103,7 @@ impl Performer {
             Effect::Dispatch(dispatch) => self.dispatch(dispatch, work),
             Effect::Append { events, end } => self.append(&events, end, work),
             Effect::NameSession { prompt } => self.name_session(prompt, work),
+            Effect::NoteWorkspace { workspace } => self.note_workspace(workspace, work),
         }
     }
 
@@ -327,6 +331,20 @@ impl Performer {
         });
     }
 
+    fn note_workspace(&self, workspace: WorkspaceId, work: &Work) {
+        let (app, session) = (Arc::clone(&self.app), self.session.clone());
+        add(work, async move {
+            let patch = SessionPatch { workspace_id: Some(workspace.clone()), ..SessionPatch::default() };
+            match app.store.patch_session(&session, patch).await {
+                Ok(_) => Some(Input::SessionUpdated(json!({ "_id": session, "workspaceId": workspace }))),
+                Err(error) => {
+                    log_store("note a session's workspace", &session, &error);
+                    None
+                }
+            }
+        });
+    }
+
     fn name_session(&self, prompt: String, work: &Work) {
         let (app, session) = (Arc::clone(&self.app), self.session.clone());
         add(work, async move {
@@ -346,15 +364,16 @@ async fn name_session(
     id: &ChatSessionId,
     prompt: &str,
 ) -> Result<Option<Value>, StoreError> {
-    let unnamed = |session: &ChatSession| session.name == NEW_SESSION_NAME;
-    let Some(session) = app.store.session(id).await?.filter(unnamed) else { return Ok(None) };
+    let session = app.store.session(id).await?.filter(|session| session.name == NEW_SESSION_NAME);
+    let Some(session) = session else { return Ok(None) };
     // Without a model the words decide; the turn itself says what is wrong with the model.
     let Ok(target) = app.providers.resolve(&session).await else { return Ok(None) };
     let name = title::title(&app.providers, &target, prompt).await;
     // Somebody may have named it meanwhile.
-    let Some(session) = app.store.session(id).await?.filter(unnamed) else { return Ok(None) };
-    app.store.update_session(ChatSession { name: name.clone(), ..session }).await?;
-    Ok(Some(json!({ "_id": id, "name": name })))
+    let name = Rename::From { from: NEW_SESSION_NAME, to: name };
+    let patch = SessionPatch { name: Some(name), ..SessionPatch::default() };
+    let session = app.store.patch_session(id, patch).await?;
+    Ok(Some(json!({ "_id": id, "name": session.name })))
 }
 
 fn add(work: &Work, future: impl Future<Output = Option<Input>> + Send + 'static) {

@@ -27,10 +27,11 @@ use std::time::Duration;
 use protocol::document::ChatSession;
 use protocol::error::{Code, Refusal};
 use protocol::event::RawEvent;
-use protocol::ids::{ChatSessionId, DroneId, ProjectId, UserId};
+use protocol::ids::{ChatSessionId, DroneId, ProjectId, UserId, WorkspaceId};
 use protocol::value::WorkspaceMode;
 use serde_json::Value;
 
+use crate::session::ConnId;
 use crate::session::responder::Responder;
 use crate::session::state::ask::Asks;
 use crate::session::state::clock::Clocks;
@@ -62,6 +63,8 @@ pub struct State {
     drone: Drone,
     /// As the drone said it last.
     mode: WorkspaceMode,
+    /// Where its drone works, as the store has it.
+    workspace: Option<WorkspaceId>,
     asks: Asks,
     turn: Option<Turn>,
     log: Log,
@@ -72,6 +75,8 @@ pub struct State {
     doubtful_above: Option<u64>,
     /// The number before the newest turn's first event.
     newest_from: u64,
+    /// It is in the store no more, and nothing here may bring it back.
+    deleted: bool,
 }
 
 /// What the store knows of a session when it comes to life.
@@ -122,6 +127,7 @@ impl State {
             viewers: Viewers::default(),
             drone: Drone::new(bound, held),
             mode: WorkspaceMode::Idle,
+            workspace: session.workspace_id,
             asks: Asks::default(),
             turn: turn.map(|LoadedTurn { record, tally }| Turn::restored(&record, tally.0, until)),
             log: Log::new(limits.log, last_seq),
@@ -129,8 +135,12 @@ impl State {
             clocks: Clocks::new(now.elapsed),
             doubtful_above,
             newest_from,
+            deleted: false,
             limits,
         };
+        if state.drone.held {
+            state.lose_drone();
+        }
         // A turn that was left behind goes on without anybody asking.
         state.advance();
         state
@@ -147,7 +157,7 @@ impl State {
             Input::Ide { peer, request, last_seq, answer } => self.ide(peer, request, last_seq, answer),
             Input::Attach { peer, last_seq, want, answer } => self.attach(peer, last_seq, want, answer),
             Input::Gone { conn } => self.gone(conn),
-            Input::TabMoved { conn } => self.tab_moved(conn),
+            Input::TabMoved { conn, asked } => self.tab_moved(conn, asked),
             Input::Drained { conn } => self.drained(conn),
             Input::PageLoaded { conn, events } => self.page_loaded(conn, events),
             Input::TurnLoaded { conn, turn } => self.turn_loaded(conn, turn),
@@ -156,6 +166,7 @@ impl State {
             Input::Claimed { ticket, drone } => self.claimed(ticket, drone),
             Input::Fleet(event) => self.fleet(event),
             Input::Held(held) => self.hold(held),
+            Input::IdleAfter(idle) => self.limits.idle = idle,
             Input::TurnStored { turn, stored } => self.turn_stored(&turn, stored),
             Input::Appended { stored } => self.appended(stored),
             Input::SessionUpdated(changed) => self.tell(answer::session_updated(changed)),
@@ -203,7 +214,7 @@ impl State {
         self.log.is_failing()
     }
 
-    fn drone_said(&mut self, conn: crate::session::ConnId, said: DroneInput) {
+    fn drone_said(&mut self, conn: ConnId, said: DroneInput) {
         let linked = self.drone.link.is_some_and(|link| link.conn == conn);
         match said {
             DroneInput::Hello { drone, hello, generation, first, answer } => {
@@ -289,13 +300,28 @@ impl State {
     }
 
     fn deleted(&mut self) {
+        self.deleted = true;
         self.tell(answer::status("The chat session was deleted"));
+        self.refuse_any_take(&no_such_session());
         for conn in self.viewers.all().collect::<Vec<_>>() {
-            self.push(Effect::TabLost { conn });
+            self.push(Effect::Forget { conn, upto: u64::MAX });
             self.gone(conn);
         }
-        if let Some(drone) = self.drone.bound.clone() {
-            self.let_drone_go(drone);
+        // It is stopped for good by who deletes the session.
+        self.part_with_drone();
+    }
+
+    /// Whether the connection watches, holds the tab, or is about to.
+    fn knows(&self, conn: ConnId) -> bool {
+        self.viewers.contains(conn) || self.tab.is_held_by(conn) || self.tab.is_being_taken_by(conn)
+    }
+
+    /// Lets a connection go on without this session once nothing of it is left here. `asked`: its last request here.
+    fn forget_stranger(&mut self, conn: ConnId, asked: u64) {
+        if self.knows(conn) {
+            self.tab.note_asked(conn, asked);
+        } else {
+            self.push(Effect::Forget { conn, upto: asked });
         }
     }
 

@@ -9,7 +9,7 @@ use axum::extract::ConnectInfo;
 use protocol::drone::DroneAuth;
 use protocol::error::{Code, Refusal};
 use protocol::ide::{IdeAuth, name};
-use protocol::ids::{ChatSessionId, DroneId};
+use protocol::ids::ChatSessionId;
 use serde_json::{Value, json};
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::FromConnectParts;
@@ -26,7 +26,7 @@ use crate::socket::drone::DroneConn;
 use crate::socket::expiry;
 use crate::socket::frame::Frame;
 use crate::socket::guard::Guard;
-use crate::socket::ide::{IdeConn, IdeHello};
+use crate::socket::ide::{IdeConn, IdeHello, Reached};
 use crate::socket::lifeline::Lifeline;
 use crate::socket::outbox::Outbox;
 use crate::store::refuse;
@@ -178,7 +178,17 @@ async fn drone(
     if socket.transport_type() != TransportType::Websocket {
         return Err(Refusal::new(Code::Protocol, "a drone connects by WebSocket"));
     }
-    let identity = identity(app, &registration_id, &token).await?;
+    let identity = match app.fleet.authenticate(&registration_id, &token).await {
+        Ok(Some(identity)) => identity,
+        Ok(None) => return Err(Refusal::new(Code::Unauthorized, "the token is not good for this drone")),
+        Err(error) => {
+            let (drone, error) = (&registration_id, &error as &dyn std::error::Error);
+            tracing::warn!(%drone, error, "a drone cannot be let in now; it is to come back");
+            // A refusal could be taken for the last word.
+            outbox.kill();
+            return Err(Refusal::new(Code::Internal, "the token cannot be checked now; try again"));
+        }
+    };
     let DroneIdentity { drone, user } = identity;
     let generation = drones::next_generation(app, &drone).await.map_err(refuse)?;
     app.generations.set(&drone, generation);
@@ -187,17 +197,6 @@ async fn drone(
     app.sockets.add_drone(&conn);
     conn.register(app, socket);
     Ok(conn)
-}
-
-async fn identity(app: &SharedApp, drone: &DroneId, token: &str) -> Result<DroneIdentity, Refusal> {
-    match app.fleet.authenticate(drone, token).await {
-        Ok(Some(identity)) => Ok(identity),
-        Ok(None) => Err(Refusal::new(Code::Unauthorized, "the token is not good for this drone")),
-        Err(error) => {
-            tracing::error!(%drone, error = &error as &dyn std::error::Error, "failed to check a drone's token");
-            Err(Refusal::new(Code::Internal, "the token cannot be checked now; try again"))
-        }
-    }
 }
 
 /// Runs once CONNECT has been answered.
@@ -274,10 +273,9 @@ enum Attached {
 }
 
 async fn attach(app: &SharedApp, conn: &Arc<IdeConn>, session: &ChatSessionId, want: AttachAs) -> Attached {
-    let Ok(handle) = conn.reach(app, session) else { return Attached::Not };
+    let Ok(Reached { handle, peer, last_seq }) = conn.reach(app, session) else { return Attached::Not };
     let (answer, outcome) = Responder::channel();
-    let last_seq = conn.take_last_seq(session);
-    handle.tell(Input::Attach { peer: conn.peer(), last_seq, want, answer });
+    handle.tell(Input::Attach { peer, last_seq, want, answer });
     match outcome.await.unwrap_or_default().as_slice() {
         [Value::Bool(true), ..] => Attached::Tab,
         [_, Value::String(why)] if why == "held" => Attached::Held,

@@ -10,7 +10,7 @@ use protocol::drone::{CrashRecoveryRequest, Hello, HelloAck, name as drone_name}
 use protocol::error::{Code, Refusal};
 use protocol::event::{EventName, RawEvent};
 use protocol::ide::name;
-use protocol::ids::{DroneId, UserId};
+use protocol::ids::{ChatSessionId, DroneId, UserId};
 use protocol::value::WorkspaceMode;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -216,38 +216,43 @@ impl DroneConn {
     }
 
     /// Finds out which session the drone works for; the drone's own word counts where it can be true.
-    async fn resolve(self: Arc<Self>, app: &SharedApp, mut hello: Hello, answer: Responder) {
+    async fn resolve(self: Arc<Self>, app: &SharedApp, hello: Hello, answer: Responder) {
         let told = hello.lock.as_ref().map(|lock| lock.chat_session_id.clone());
-        let session = drones::session_for(app, &self, told.as_ref()).await;
-        if session.is_none() || session != told {
-            if told.is_some() {
-                // A lock on something that is not there, or not its own: it is let go.
-                let args = Frame::built(vec![Value::Null, Value::Null, Value::Null]);
-                let _answered = self.ask(name::RELEASE_SESSION_LOCK, args, Duration::from_secs(10));
-            }
-            hello.lock = None;
+        let bound = drones::session_for(app, &self, told.as_ref()).await;
+        if told.is_some() && bound != told {
+            // A lock on something that is not there, or not its own: it is let go.
+            let args = Frame::built(vec![Value::Null, Value::Null, Value::Null]);
+            let _answered = self.ask(name::RELEASE_SESSION_LOCK, args, Duration::from_secs(10));
         }
-        let handle = session.map(|session| app.sessions.handle(app, &session));
-        self.settle(handle, hello.clone(), answer);
+        self.settle(app, hello.clone(), answer);
+        self.pause(Pause::Route, false);
         drones::note_hello(app, &self.drone, &hello).await;
     }
 
-    fn settle(self: &Arc<Self>, session: Option<Handle>, hello: Hello, answer: Responder) {
+    fn settle(self: &Arc<Self>, app: &SharedApp, mut hello: Hello, answer: Responder) {
         let mut route = self.route.lock();
-        let parked = match &mut *route {
-            Route::Resolving(parked) => std::mem::take(parked),
-            Route::Closed => return,
-            Route::Unknown | Route::Free(_) | Route::To { .. } => Vec::new(),
+        if matches!(*route, Route::Closed) {
+            return;
+        }
+        // Looked at now: it may have been bound, or let go, since it was asked about.
+        let bound = app.drones.session_of(&self.drone);
+        hello.lock.take_if(|lock| bound.as_ref() != Some(&lock.chat_session_id));
+        let handle = bound.map(|session| app.sessions.handle(app, &session));
+        let to = match &handle {
+            Some(session) => Route::To { session: session.clone(), hello: hello.clone() },
+            None => Route::Free(hello.clone()),
         };
-        if let Some(session) = session {
-            *route = Route::To { session: session.clone(), hello: hello.clone() };
+        let parked = match std::mem::replace(&mut *route, to) {
+            Route::Resolving(parked) => parked,
+            Route::Unknown | Route::Free(_) | Route::To { .. } | Route::Closed => Vec::new(),
+        };
+        if let Some(session) = handle {
             // In one go under the lock, so that nothing overtakes what was parked.
             self.hand_over(&session, self.hello_input(hello, true, answer));
             for said in parked {
                 self.hand_over(&session, said);
             }
         } else {
-            *route = Route::Free(hello);
             drop(route);
             let generation = self.generation;
             let ack = HelloAck { generation, session_token: None, expires_at: None, stored_seq: None };
@@ -256,33 +261,22 @@ impl DroneConn {
                 self.say(said);
             }
         }
-        self.pause(Pause::Route, false);
     }
 
-    /// The drone works for this session now. Says hello to it in the drone's name.
+    /// The drone works for this session now. Says hello to it in the drone's name; where the drone has yet to say its
+    /// own, that goes there by itself.
     pub fn bind(self: &Arc<Self>, session: Handle) {
         let mut route = self.route.lock();
-        let before = std::mem::replace(&mut *route, Route::Closed);
-        match before {
-            Route::Free(hello) => {
-                *route = Route::To { session: session.clone(), hello: hello.clone() };
-                self.hand_over(&session, self.hello_input(hello, true, Responder::nobody()));
-            }
-            Route::To { session: old, hello } if old.session() != session.session() => {
-                old.tell(Input::Drone { conn: self.id, said: DroneInput::Gone });
-                *route = Route::To { session: session.clone(), hello: hello.clone() };
-                self.hand_over(&session, self.hello_input(hello, true, Responder::nobody()));
-            }
-            other => *route = other,
+        let Some((old, hello)) = route.go_over_to(&session) else { return };
+        if let Some(old) = old {
+            old.tell(Input::Drone { conn: self.id, said: DroneInput::Gone });
         }
+        self.hand_over(&session, self.hello_input(hello, true, Responder::nobody()));
     }
 
-    /// The drone works for no session any more.
-    pub fn unbind(&self) {
-        let mut route = self.route.lock();
-        if let Route::To { session, hello } = std::mem::replace(&mut *route, Route::Closed) {
-            *route = Route::Free(Hello { lock: None, turn: None, ..hello });
-            drop(route);
+    /// The drone works for this session no more.
+    pub fn unbind(&self, session: &ChatSessionId) {
+        if let Some(session) = self.route.lock().leave(session) {
             session.tell(Input::Drone { conn: self.id, said: DroneInput::Gone });
         }
     }
@@ -323,7 +317,7 @@ impl DroneConn {
         } else {
             tracing::warn!(drone = %self.drone, event, code, "refused a drone's event; further ones are not logged");
         }
-        answer.answer(vec![false.into(), json!(refusal)]);
+        answer.answer(vec![false.into(), json!(refusal.clone().shortened())]);
     }
 
     pub(super) fn closed(&self, app: &SharedApp) {
@@ -334,6 +328,33 @@ impl DroneConn {
         if let Route::To { session, hello: _ } = before {
             session.tell(Input::Drone { conn: self.id, said: DroneInput::Gone });
         }
+    }
+}
+
+impl Route {
+    /// Leads to the session from now on. Hands back the one to which it led, and what is to be said to the new one;
+    /// nothing where it leads there already or nothing is known of the drone yet.
+    fn go_over_to(&mut self, session: &Handle) -> Option<(Option<Handle>, Hello)> {
+        let (old, hello) = match self {
+            Self::Free(hello) => (None, hello.clone()),
+            Self::To { session: old, hello } if old.session() != session.session() => {
+                (Some(old.clone()), hello.clone())
+            }
+            Self::To { .. } | Self::Unknown | Self::Resolving(_) | Self::Closed => return None,
+        };
+        *self = Self::To { session: session.clone(), hello: hello.clone() };
+        Some((old, hello))
+    }
+
+    /// Leads to the session no more. Hands it back where it did.
+    fn leave(&mut self, session: &ChatSessionId) -> Option<Handle> {
+        let Self::To { session: left, hello } = self else { return None };
+        if left.session() != session {
+            return None;
+        }
+        let (left, hello) = (left.clone(), Hello { lock: None, turn: None, ..hello.clone() });
+        *self = Self::Free(hello);
+        Some(left)
     }
 }
 

@@ -56,12 +56,29 @@ struct Routes {
     tab: Option<Handle>,
     /// The session whose tab it has asked for.
     wanted: Option<Handle>,
-    /// Sessions that know this connection, the above among them.
-    known: HashMap<ChatSessionId, Handle>,
+    /// Sessions that know this connection, or are asked something by it; the above among them.
+    known: HashMap<ChatSessionId, Known>,
+    /// How much has been asked of sessions.
+    asked: u64,
     /// What it said at its connect to have seen; each is good for the first use.
     last_seq: HashMap<ChatSessionId, u64>,
     /// The connection is gone: nothing may be told of it to a session any more.
     closed: bool,
+}
+
+struct Known {
+    handle: Handle,
+    /// The number of the last thing that was asked of it: what it decides by an older one is out of date.
+    asked: u64,
+}
+
+/// A session that is about to be asked something.
+pub(super) struct Reached {
+    pub(super) handle: Handle,
+    /// Who asks.
+    pub(super) peer: Peer,
+    /// What the client said at its connect to have seen of it; good for one use.
+    pub(super) last_seq: Option<u64>,
 }
 
 /// What an IDE said at its connect.
@@ -111,10 +128,6 @@ impl IdeConn {
         });
     }
 
-    pub(super) fn peer(&self) -> Peer {
-        Peer { conn: self.id, user: self.user.clone(), tab: self.tab.clone() }
-    }
-
     fn receive(self: &Arc<Self>, app: &SharedApp, event: &str, incoming: &Incoming) {
         let answer = Responder::ack(Arc::clone(&self.outbox), incoming.ack);
         app.sockets.metrics.ide_requests.inc();
@@ -130,7 +143,7 @@ impl IdeConn {
             Ok(request) => self.dispatch(app, request, answer),
             Err(refusal) => {
                 self.complain(event, &refusal);
-                refuse(event, &refusal, answer);
+                refuse(event, &refusal.shortened(), answer);
             }
         }
     }
@@ -154,78 +167,84 @@ impl IdeConn {
 
     fn dispatch(self: &Arc<Self>, app: &SharedApp, request: IdeRequest, answer: Responder) {
         let event = event_of(&request);
-        let handle = match &request {
+        let wanted = match &request {
             IdeRequest::AuthRefresh { token } => return self.refresh(app, token.clone(), answer),
-            IdeRequest::RequestSessionLock { chat_session, .. } => {
-                self.reach(app, chat_session).inspect(|handle| {
-                    self.routes.lock().wanted = Some(handle.clone());
-                })
-            }
+            IdeRequest::RequestSessionLock { chat_session, .. } => Some(chat_session.clone()),
+            _ => None,
+        };
+        let reached = match &request {
+            IdeRequest::RequestSessionLock { chat_session, .. }
+            | IdeRequest::UnfollowSession { chat_session } => self.reach(app, chat_session),
             IdeRequest::Resume(follow) | IdeRequest::FollowSession(follow) => {
                 self.reach(app, &follow.chat_session_id)
             }
-            IdeRequest::UnfollowSession { chat_session } => self.reach(app, chat_session),
             IdeRequest::ReleaseSessionLock { chat_session: Some(chat_session) }
             | IdeRequest::RequestWorkspaceMode { chat_session: Some(chat_session), .. } => {
-                self.own(chat_session)
+                self.target(Some(chat_session))
             }
-            _ => self.target(),
+            _ => self.target(None),
         };
-        let handle = match handle {
-            Ok(handle) => handle,
+        let Reached { handle, peer, last_seq } = match reached {
+            Ok(reached) => reached,
             Err(refusal) => return refuse(event, &refusal, answer),
         };
-        let last_seq = self.routes.lock().last_seq.remove(handle.session());
-        let input = Input::Ide { peer: self.peer(), request, last_seq, answer };
+        // Before the session can answer.
+        let before = wanted.is_some().then(|| self.routes.lock().wanted.replace(handle.clone()));
+        let input = Input::Ide { peer, request, last_seq, answer };
         if let Err(Input::Ide { answer, .. }) = handle.ask(input) {
+            if let Some(before) = before {
+                self.routes.lock().wanted = before;
+            }
             refuse(event, &Refusal::new(Code::RateLimited, "the session is too busy; try again"), answer);
         }
     }
 
     /// The session's actor, which from now on is told when this connection ends.
-    pub(super) fn reach(&self, app: &SharedApp, session: &ChatSessionId) -> Result<Handle, Refusal> {
+    pub(super) fn reach(&self, app: &SharedApp, session: &ChatSessionId) -> Result<Reached, Refusal> {
         let mut routes = self.routes.lock();
-        if let Some(handle) = routes.known.get(session) {
-            return Ok(handle.clone());
-        }
         if routes.closed {
             return Err(Refusal::new(Code::Conflict, "the connection is gone"));
         }
-        if routes.known.len() >= MOST_FOLLOWED {
-            return Err(Refusal::new(
-                Code::RateLimited,
-                "this connection follows too many sessions; unfollow some",
-            ));
-        }
-        let handle = app.sessions.handle(app, session);
-        routes.known.insert(session.clone(), handle.clone());
-        Ok(handle)
+        let known = routes.known.get(session).map(|known| known.handle.clone());
+        let handle = match known {
+            Some(handle) => handle,
+            None if routes.known.len() >= MOST_FOLLOWED => {
+                return Err(Refusal::new(
+                    Code::RateLimited,
+                    "this connection follows too many sessions; unfollow some",
+                ));
+            }
+            None => app.sessions.handle(app, session),
+        };
+        Ok(self.ask_of(&mut routes, handle))
     }
 
-    fn target(&self) -> Result<Handle, Refusal> {
-        let routes = self.routes.lock();
-        routes.wanted.clone().or_else(|| routes.tab.clone()).ok_or_else(|| {
+    /// The session that this connection's tab is on, which must be the one that is named, where one is.
+    fn target(&self, named: Option<&ChatSessionId>) -> Result<Reached, Refusal> {
+        let mut routes = self.routes.lock();
+        let target = routes.wanted.clone().or_else(|| routes.tab.clone()).ok_or_else(|| {
             Refusal::new(Code::NoSession, "this tab holds no chat session; ask for its lock first")
-        })
+        })?;
+        if named.is_some_and(|named| named != target.session()) {
+            return Err(Refusal::new(Code::NoSession, "this tab holds another chat session"));
+        }
+        Ok(self.ask_of(&mut routes, target))
     }
 
-    /// The session that this connection's tab is on, which must be the one that is named.
-    fn own(&self, session: &ChatSessionId) -> Result<Handle, Refusal> {
-        let target = self.target()?;
-        if target.session() == session {
-            Ok(target)
-        } else {
-            Err(Refusal::new(Code::NoSession, "this tab holds another chat session"))
-        }
+    /// Notes that the session is asked for something.
+    fn ask_of(&self, routes: &mut Routes, handle: Handle) -> Reached {
+        routes.asked += 1;
+        let asked = routes.asked;
+        let known = Known { handle: handle.clone(), asked };
+        routes.known.insert(handle.session().clone(), known);
+        let last_seq = routes.last_seq.remove(handle.session());
+        let peer = Peer { conn: self.id, user: self.user.clone(), tab: self.tab.clone(), asked };
+        Reached { handle, peer, last_seq }
     }
 
     /// The sessions that the client named at its connect, and has not used yet.
     pub(super) fn named_sessions(&self) -> Vec<ChatSessionId> {
         self.routes.lock().last_seq.keys().cloned().collect()
-    }
-
-    pub(super) fn take_last_seq(&self, session: &ChatSessionId) -> Option<u64> {
-        self.routes.lock().last_seq.remove(session)
     }
 
     /// Whether its tab is on a session, or about to be.
@@ -237,26 +256,30 @@ impl IdeConn {
     /// The session has given its tab to this connection.
     pub fn tab_taken(&self, session: &ChatSessionId) {
         let mut routes = self.routes.lock();
-        let Some(handle) = routes.known.get(session).cloned() else { return };
+        let Some(handle) = routes.known.get(session).map(|known| known.handle.clone()) else { return };
         routes.wanted.take_if(|wanted| wanted.session() == session);
         let before = routes.tab.replace(handle).filter(|before| before.session() != session);
+        let asked = before.as_ref().and_then(|before| routes.known.get(before.session()));
+        let asked = asked.map_or(0, |known| known.asked);
         drop(routes);
         if let Some(before) = before {
-            before.tell(Input::TabMoved { conn: self.id });
+            before.tell(Input::TabMoved { conn: self.id, asked });
         }
     }
 
     /// The session has not given its tab to this connection, or has taken it away.
     pub fn tab_lost(&self, session: &ChatSessionId) {
-        let mut routes = self.routes.lock();
-        routes.wanted.take_if(|wanted| wanted.session() == session);
-        routes.tab.take_if(|tab| tab.session() == session);
+        self.routes.lock().lose_tab(session);
     }
 
-    /// The session is not there, or is gone: nothing here should keep its actor.
-    pub fn forget(&self, session: &ChatSessionId) {
-        self.tab_lost(session);
-        self.routes.lock().known.remove(session);
+    /// The session is not there, or has nothing to do with this connection: nothing here should keep its actor. Not if
+    /// it has been asked for more than it had heard then, `upto`.
+    pub fn forget(&self, session: &ChatSessionId, upto: u64) {
+        let mut routes = self.routes.lock();
+        if routes.known.get(session).is_some_and(|known| known.asked <= upto) {
+            routes.known.remove(session);
+            routes.lose_tab(session);
+        }
     }
 
     fn refresh(self: &Arc<Self>, app: &SharedApp, token: String, answer: Responder) {
@@ -299,9 +322,16 @@ impl IdeConn {
         routes.tab = None;
         routes.wanted = None;
         drop(routes);
-        for handle in known.into_values() {
+        for Known { handle, asked: _ } in known.into_values() {
             handle.tell(Input::Gone { conn: self.id });
         }
+    }
+}
+
+impl Routes {
+    fn lose_tab(&mut self, session: &ChatSessionId) {
+        self.wanted.take_if(|wanted| wanted.session() == session);
+        self.tab.take_if(|tab| tab.session() == session);
     }
 }
 

@@ -32,7 +32,7 @@ use self::readers::Readers;
 use self::writer::Writer;
 use crate::store::{
     Append, AuditRecord, CredentialRecord, DroneRecord, EventRecord, Page, PageRequest, ProviderRecord,
-    SessionFilter, Store, StoreError, TurnPatch, TurnRecord, UserRecord,
+    SessionFilter, SessionPatch, Store, StoreError, TurnPatch, TurnRecord, UserRecord,
 };
 
 pub use self::metrics::StoreMetrics;
@@ -238,8 +238,13 @@ impl Store for SqliteStore {
         self.write("store a chat session", move |c| session::insert(c, &session)).await
     }
 
-    async fn update_session(&self, session: ChatSession) -> Result<(), StoreError> {
-        self.write("change a chat session", move |c| session::update(c, &session)).await
+    async fn patch_session(
+        &self,
+        id: &ChatSessionId,
+        patch: SessionPatch,
+    ) -> Result<ChatSession, StoreError> {
+        let id = id.clone();
+        self.write("change a chat session", move |c| session::patch(c, &id, patch)).await
     }
 
     async fn session(&self, id: &ChatSessionId) -> Result<Option<ChatSession>, StoreError> {

@@ -8,5 +8,6 @@ mod drones;
 mod flow;
 mod locks;
 mod restart;
+mod sessions;
 mod turns;
 mod world;

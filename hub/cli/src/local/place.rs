@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use hub::app::App;
 use hub::auth::account::slug;
 use hub::fleet::process::Layout;
-use hub::store::{PageRequest, SessionFilter, StoreError};
+use hub::store::{PageRequest, SessionFilter, SessionModel, SessionPatch, StoreError};
 use jiff::Timestamp;
 use protocol::document::{ChatSession, NEW_SESSION_NAME, Project, SessionStats, User};
 use protocol::ids::{ChatSessionId, ProjectId};
@@ -105,8 +105,9 @@ pub(super) async fn find_or_make(
         app.store.insert_session(session.clone()).await?;
         session
     };
-    if use_model(&mut session, model) {
-        app.store.update_session(session.clone()).await?;
+    if let Some(model) = wanted_model(&session, model) {
+        let patch = SessionPatch { model: Some(model), ..SessionPatch::default() };
+        session = app.store.patch_session(&session.id, patch).await?;
     }
     let workspace = workspace_of(&layout, &session).unwrap_or_else(|_| layout.session_workspace(&session.id));
     Ok(Place { project: project.id, session: session.id, workspace })
@@ -205,21 +206,17 @@ fn new_session(owner: &User, project: &Project) -> ChatSession {
     }
 }
 
-/// Answers whether the session changed.
-fn use_model(session: &mut ChatSession, model: &ChosenModel) -> bool {
+/// What the session is to use from now on; `None`: what it uses already.
+fn wanted_model(session: &ChatSession, model: &ChosenModel) -> Option<SessionModel> {
     let (provider, selected_model) = match model {
         ChosenModel::Real { provider, model } => (provider.clone(), model.clone()),
         ChosenModel::Demo => (hub::provider::DEMO.to_owned(), Some(scripted_model::tour::MODEL.to_owned())),
-        ChosenModel::None => return false,
+        ChosenModel::None => return None,
     };
     // Whoever chose a model for this session meant it, unless this start names another.
     let same_provider = session.provider.as_ref() == Some(&provider);
-    if same_provider && (selected_model.is_none() || session.selected_model == selected_model) {
-        return false;
-    }
-    session.provider = Some(provider);
-    session.selected_model = selected_model;
-    true
+    let fits = same_provider && (selected_model.is_none() || session.selected_model == selected_model);
+    (!fits).then_some(SessionModel { provider: Some(provider), selected_model })
 }
 
 fn workspace_of(layout: &Layout, session: &ChatSession) -> io::Result<PathBuf> {

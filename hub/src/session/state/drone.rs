@@ -31,14 +31,20 @@ pub(super) struct Drone {
     pub(super) held: bool,
     /// Suspended for lack of work, or given up by the fleet: not started again but for somebody's wish.
     dormant: bool,
-    /// A claim is on its way.
-    claiming: Option<Ticket>,
+    claiming: Option<Claim>,
     /// The fleet has taken the drone on since it was last seen.
     expected: bool,
     /// When to try again to get a drone, or its lock.
     retry_at: Option<Duration>,
     /// The fleet says that it cannot come back: its turn ends then.
     pub(super) lost_at: Option<Duration>,
+}
+
+/// A claim that is on its way.
+#[derive(Debug)]
+struct Claim {
+    ticket: Ticket,
+    choice: DroneChoice,
 }
 
 /// The drone's living connection.
@@ -82,6 +88,16 @@ impl Drone {
         self.link.is_some() && !self.dormant
     }
 
+    /// Whether somebody who chooses so wants another drone than this one.
+    pub(super) fn is_other_than(&self, choice: &DroneChoice) -> bool {
+        matches!((choice, &self.bound), (DroneChoice::This(wanted), Some(bound)) if wanted != bound)
+    }
+
+    /// Whether another drone is about to take its place.
+    pub(super) fn is_being_replaced(&self) -> bool {
+        self.claiming.as_ref().is_some_and(|claim| self.is_other_than(&claim.choice))
+    }
+
     pub(super) fn is_quiet(&self) -> bool {
         self.link.is_none() && self.claiming.is_none()
     }
@@ -96,7 +112,9 @@ impl State {
     pub(super) fn advance(&mut self) {
         let wanted = self.wants_drone();
         let waits = self.drone.retry_at.is_some_and(|at| self.now.elapsed < at);
-        if wanted && !waits {
+        if self.wants_another_drone() {
+            self.claim();
+        } else if wanted && !waits {
             self.drone.retry_at = None;
             match (self.drone.link, self.drone.lock) {
                 (None, _) => self.claim(),
@@ -120,30 +138,34 @@ impl State {
     }
 
     fn claim(&mut self) {
-        if self.drone.expected || self.drone.claiming.is_some() {
+        let another = self.wants_another_drone();
+        if self.drone.claiming.is_some() || (self.drone.expected && !another) {
             return;
         }
-        let choice = match self.tab.wanted_drone() {
-            Some(DroneChoice::This(drone)) if self.drone.bound.is_none() => DroneChoice::This(drone),
-            _ => DroneChoice::Own,
-        };
+        let named = self.tab.wanted_drone().filter(|_| another || self.drone.bound.is_none());
+        let choice = named.unwrap_or(DroneChoice::Own);
         let ticket = self.asks.ticket();
-        self.drone.claiming = Some(ticket);
+        self.drone.claiming = Some(Claim { ticket, choice: choice.clone() });
         self.push(Effect::Claim { ticket, choice });
     }
 
     pub(super) fn claimed(&mut self, ticket: Ticket, drone: Result<ClaimedDrone, Refusal>) {
-        if self.drone.claiming != Some(ticket) {
+        let Some(Claim { choice, .. }) = self.drone.claiming.take_if(|claim| claim.ticket == ticket) else {
             return;
-        }
-        self.drone.claiming = None;
+        };
         match drone {
             Ok(ClaimedDrone { drone }) => {
                 if self.drone.bound.as_ref() != Some(&drone) {
-                    self.drone.told = None;
+                    self.dismiss_drone();
                 }
                 self.drone.bound = Some(drone);
                 self.drone.expected = self.drone.link.is_none();
+                self.advance();
+            }
+            Err(refusal) if self.drone.is_other_than(&choice) => {
+                if self.tab.wanted_drone() == Some(choice) {
+                    self.refuse_waiting_take(&refusal);
+                }
                 self.advance();
             }
             Err(refusal) => {
@@ -171,6 +193,16 @@ impl State {
         first: bool,
         answer: Responder,
     ) {
+        if self.deleted {
+            return self.refuse("hello", answer, &super::no_such_session());
+        }
+        let this = DroneChoice::This(drone.clone());
+        if self.drone.is_other_than(&this) {
+            if self.drone.claiming.as_ref().is_none_or(|claim| claim.choice != this) {
+                return self.refuse("hello", answer, &dismissed());
+            }
+            self.dismiss_drone();
+        }
         let known = self.drone.link.is_some_and(|link| link.conn == conn);
         let older = self.drone.link.is_some_and(|link| link.generation > generation);
         if older || (!first && !known) {
@@ -199,6 +231,10 @@ impl State {
             (false, _) => self.drone.lock = Lock::None,
         }
         self.set_mode(hello.mode);
+        if self.workspace.as_ref() != Some(&hello.workspace_id) {
+            self.workspace = Some(hello.workspace_id.clone());
+            self.push(Effect::NoteWorkspace { workspace: hello.workspace_id.clone() });
+        }
         self.tell_connected(drone.clone(), hello, !known);
         let stored_seq = self.reconcile_turn(hello.turn.as_ref(), !known);
         self.push(Effect::Welcome { answer, drone, generation, locked, stored_seq });
@@ -261,14 +297,17 @@ impl State {
         }
         self.tell(answer::drone_status(&event));
         let phase = event.phase;
-        self.drone.told = Some(event);
+        let before = self.drone.told.replace(event);
+        let worked =
+            before.is_some_and(|told| matches!(told.phase, DronePhase::Available | DronePhase::Busy));
         match phase {
             DronePhase::Starting | DronePhase::Recovering | DronePhase::Available | DronePhase::Busy => {
                 self.drone.lost_at = None;
             }
-            DronePhase::Suspended if !self.drone.held => {
+            DronePhase::Suspended | DronePhase::Offline if !self.drone.held => {
                 self.drone.expected = false;
-                self.advance();
+                // One that ended before it ever connected would be started over and over.
+                if worked || phase == DronePhase::Suspended { self.advance() } else { self.retry_drone() }
             }
             DronePhase::Suspended | DronePhase::Offline | DronePhase::Failed => {
                 self.drone.expected = false;
@@ -300,22 +339,28 @@ impl State {
     }
 
     /// The drone cannot come back, so far as is known: its turn has not for ever.
-    fn lose_drone(&mut self) {
+    pub(super) fn lose_drone(&mut self) {
         if self.turn.is_some() && self.drone.lost_at.is_none() {
             self.drone.lost_at = Some(self.now.elapsed + self.limits.lost);
         }
     }
 
-    /// Another drone is wanted: this one is let go.
-    pub(super) fn let_drone_go(&mut self, drone: DroneId) {
+    /// Another drone works here now: the one before it is let go.
+    fn dismiss_drone(&mut self) {
+        if let Some(drone) = self.part_with_drone() {
+            self.push(Effect::Dismiss { drone });
+        }
+    }
+
+    /// Wants nothing more of the drone that works here, if one does, and forgets it.
+    pub(super) fn part_with_drone(&mut self) -> Option<DroneId> {
         if let Some(link) = self.drone.link
             && self.drone.lock != Lock::None
         {
             self.ask(link.conn, Command::Release, Ask::Release { answer: None });
         }
         self.drop_link();
-        self.push(Effect::Unbind { drone });
-        self.drone = Drone::default();
+        std::mem::take(&mut self.drone).bound
     }
 
     pub(super) fn lock_answered(&mut self, outcome: Result<(), Refusal>) {
@@ -333,12 +378,14 @@ impl State {
                 self.drone.lock = Lock::None;
                 let waited = self.drone_refused(&refusal);
                 self.retry_drone();
-                if self.turn_is_waiting() && refusal.code != Code::DroneUnreachable {
+                // Nobody has refused anything.
+                let passes = matches!(refusal.code, Code::DroneUnreachable | Code::StoreUnavailable);
+                if self.turn_is_waiting() && !passes {
                     self.end_turn(
                         protocol::value::ChatTurnStatus::Error,
                         Some(format!("the drone refused the session: {}", refusal.message)),
                     );
-                } else if !waited && refusal.code != Code::DroneUnreachable {
+                } else if !waited && !passes {
                     self.tell(answer::status(format!("The drone refused the session: {}", refusal.message)));
                 }
             }
@@ -404,6 +451,10 @@ impl State {
             self.advance();
         }
     }
+}
+
+fn dismissed() -> Refusal {
+    Refusal::new(Code::Superseded, "the chat session has another drone")
 }
 
 pub(super) fn superseded() -> Refusal {

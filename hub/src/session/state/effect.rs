@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::drone::CrashRecoveryResponse;
-use protocol::ids::{DroneId, TurnId};
+use protocol::ids::{DroneId, TurnId, WorkspaceId};
 use protocol::value::WorkspaceMode;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -28,6 +28,9 @@ pub enum Effect {
     TabTaken { conn: ConnId },
     /// The connection does not hold this session's tab, or no longer.
     TabLost { conn: ConnId },
+    /// The connection has nothing to do with this session: it neither watches nor holds its tab. Not to be told to one
+    /// that has asked for something after its request number `upto`.
+    Forget { conn: ConnId, upto: u64 },
     /// Ends an IDE's connection so that it comes back by itself.
     KillIde { conn: ConnId },
     /// Finds out whether the connection's peer is still there, for `within`.
@@ -39,8 +42,8 @@ pub enum Effect {
 
     /// Finds the session's drone, or makes one, and lets the fleet run it.
     Claim { ticket: Ticket, choice: DroneChoice },
-    /// The session wants nothing more of its drone: others may have it.
-    Unbind { drone: DroneId },
+    /// Another drone works for the session now: this one is free, and stops.
+    Dismiss { drone: DroneId },
     /// Lets the fleet stop the drone for lack of work.
     Suspend { drone: DroneId },
     /// Asks the drone something.
@@ -62,6 +65,8 @@ pub enum Effect {
     Append { events: Vec<Arc<EventRecord>>, end: Option<TurnEnd> },
     /// Names the session after its first prompt, if it still has the name that all begin with.
     NameSession { prompt: String },
+    /// Keeps with the session on which workspace its drone works.
+    NoteWorkspace { workspace: WorkspaceId },
 }
 
 /// One sending of a turn to the drone.

@@ -36,6 +36,8 @@ pub struct Peer {
     pub user: UserId,
     /// What makes a tab that comes back the same tab.
     pub tab: Option<Arc<str>>,
+    /// Numbers what the connection asks of any session.
+    pub asked: u64,
 }
 
 #[derive(Debug)]
@@ -58,9 +60,11 @@ pub enum Input {
     Gone {
         conn: ConnId,
     },
-    /// The connection's tab has gone over to another session.
+    /// The connection's tab has gone over to another session. `asked`: the number of the last thing that it asked of
+    /// this one.
     TabMoved {
         conn: ConnId,
+        asked: u64,
     },
     /// Everything that was sent to the connection has left the hub.
     Drained {
@@ -95,6 +99,8 @@ pub enum Input {
     Fleet(FleetEvent),
     /// A person stopped the drone, or lets it run again.
     Held(bool),
+    /// After how long without work the drone is suspended from now on.
+    IdleAfter(Duration),
 
     /// The prompt is stored as a turn.
     TurnStored {

@@ -20,6 +20,8 @@ pub struct SessionLimits {
     pub heartbeat: Duration,
     /// A drone without work for this long is suspended.
     pub idle: Duration,
+    /// How long a turn is sent again to a drone that still ends what it did before.
+    pub busy: Duration,
     /// From an abort to the turn's end, whatever the drone does.
     pub abort: Duration,
     /// From the fleet's word that a drone cannot come back to the end of its turn.
@@ -30,7 +32,7 @@ pub struct SessionLimits {
     pub recovery: Duration,
     /// Attempts in a row that may add nothing.
     pub barren_attempts: u32,
-    /// Between attempts that added nothing; doubles.
+    /// Between attempts that added nothing, where it doubles, and between sendings of one that did not begin.
     pub retry: Duration,
     /// Between attempts to get a drone or its lock.
     pub claim_retry: Duration,
@@ -54,6 +56,7 @@ impl Default for SessionLimits {
             dispatch: Duration::from_secs(30),
             heartbeat: Duration::from_mins(2),
             idle: Duration::from_mins(30),
+            busy: Duration::from_mins(1),
             abort: Duration::from_mins(1),
             lost: Duration::from_secs(30),
             away: Duration::from_mins(15),

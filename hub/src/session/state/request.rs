@@ -15,8 +15,9 @@ use crate::session::state::{State, answer};
 
 impl State {
     pub(super) fn ide(&mut self, peer: Peer, request: IdeRequest, last_seq: Option<u64>, answer: Responder) {
-        let conn = peer.conn;
-        if peer.user != self.user {
+        let (conn, asked) = (peer.conn, peer.asked);
+        if self.deleted || peer.user != self.user {
+            self.push(Effect::Forget { conn, upto: asked });
             return self.refuse(event_of(&request), answer, &super::no_such_session());
         }
         match request {
@@ -57,6 +58,7 @@ impl State {
                 self.refuse(name::AUTH_REFRESH, answer, &refusal);
             }
         }
+        self.forget_stranger(conn, asked);
     }
 
     fn heartbeat(&mut self, conn: ConnId, answer: Responder) {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::session::ConnId;
 use crate::session::responder::Responder;
 use crate::session::state::ask::Ask;
-use crate::session::state::drone::Lock;
+use crate::session::state::drone::{Drone, Lock};
 use crate::session::state::effect::{Command, DroneChoice, Effect};
 use crate::session::state::follow::Pace;
 use crate::session::state::input::{AttachAs, Peer};
@@ -53,6 +53,12 @@ enum TakeKind {
     Attach,
 }
 
+impl TakeKind {
+    fn is_for_another(&self, drone: &Drone) -> bool {
+        matches!(self, Self::Lock { choice, take_over: _ } if drone.is_other_than(choice))
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// The holder's connection is looked at until then.
@@ -82,6 +88,17 @@ impl Tab {
         self.take.is_some()
     }
 
+    pub(super) fn is_being_taken_by(&self, conn: ConnId) -> bool {
+        self.take.as_ref().is_some_and(|take| take.peer.conn == conn)
+    }
+
+    /// Who waits for the tab has asked for something else since.
+    pub(super) fn note_asked(&mut self, conn: ConnId, asked: u64) {
+        if let Some(take) = self.take.as_mut().filter(|take| take.peer.conn == conn) {
+            take.peer.asked = take.peer.asked.max(asked);
+        }
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         self.take.as_ref().map(|take| match take.step {
             Step::Probing { until } | Step::Drone { until } => until,
@@ -106,18 +123,20 @@ impl State {
         answer: Responder,
     ) {
         let LockRequest { registration, project, take_over } = request;
+        let choice = registration.map_or(DroneChoice::Own, DroneChoice::This);
+        let take = self.new_take(peer, last_seq, TakeKind::Lock { choice, take_over }, answer);
         if project.is_some_and(|project| project != self.project) {
             let refusal = Refusal::new(Code::NotFound, "the chat session is not of this project");
-            return self.refuse(name::REQUEST_SESSION_LOCK, answer, &refusal);
+            return self.refuse_take(take, &refusal);
         }
-        let choice = registration.map_or(DroneChoice::Own, DroneChoice::This);
-        let kind = TakeKind::Lock { choice, take_over };
-        self.begin_take(peer, last_seq, kind, answer);
+        self.begin_take(take);
     }
 
     /// A connection comes back by itself; answered with whether it has the tab, and why not.
     pub(super) fn attach(&mut self, peer: Peer, last_seq: Option<u64>, want: AttachAs, answer: Responder) {
-        if peer.user != self.user {
+        let (conn, asked) = (peer.conn, peer.asked);
+        if self.deleted || peer.user != self.user {
+            self.push(Effect::Forget { conn, upto: asked });
             return self.answer(answer, vec![false.into(), "over".into()]);
         }
         let processing = self.turn.is_some();
@@ -126,21 +145,29 @@ impl State {
             AttachAs::TabOfProcessing if !processing => {
                 self.answer(answer, vec![false.into(), "over".into()]);
             }
-            AttachAs::TabOfProcessing => self.begin_take(peer, last_seq, TakeKind::Attach, answer),
+            AttachAs::TabOfProcessing => {
+                let take = self.new_take(peer, last_seq, TakeKind::Attach, answer);
+                self.begin_take(take);
+            }
             AttachAs::TabOrFollower if processing => {
                 // Watching does not wait for the lock, which may take the probe's time.
-                self.follow(peer.conn, last_seq, None);
-                self.begin_take(peer, None, TakeKind::Attach, answer);
+                self.follow(conn, last_seq, None);
+                let take = self.new_take(peer, None, TakeKind::Attach, answer);
+                self.begin_take(take);
             }
             AttachAs::TabOrFollower | AttachAs::Follower => {
-                self.follow(peer.conn, last_seq, None);
+                self.follow(conn, last_seq, None);
                 self.answer(answer, vec![false.into(), "following".into()]);
             }
         }
+        self.forget_stranger(conn, asked);
     }
 
-    fn begin_take(&mut self, peer: Peer, last_seq: Option<u64>, kind: TakeKind, answer: Responder) {
-        let mut take = Take { peer, last_seq, answer, kind, step: Step::Probing { until: self.now.elapsed } };
+    fn new_take(&self, peer: Peer, last_seq: Option<u64>, kind: TakeKind, answer: Responder) -> Take {
+        Take { peer, last_seq, answer, kind, step: Step::Probing { until: self.now.elapsed } }
+    }
+
+    fn begin_take(&mut self, mut take: Take) {
         if let Some(other) = self.tab.take.take() {
             if other.peer.conn != take.peer.conn {
                 self.tab.take = Some(other);
@@ -169,47 +196,63 @@ impl State {
 
     /// The tab is free for the taking; now its drone.
     fn take_drone(&mut self, mut take: Take) {
-        let TakeKind::Lock { choice, take_over: _ } = &take.kind else { return self.commit_take(take) };
-        if let Err(refusal) = self.choose_drone(&choice.clone()) {
-            return self.refuse_take(take, &refusal);
-        }
-        self.drone.wake();
-        if self.drone.is_locked() {
+        if take.kind == TakeKind::Attach {
             return self.commit_take(take);
+        }
+        if take.kind.is_for_another(&self.drone) {
+            if self.turn.is_some() {
+                let refusal = Refusal::new(Code::Busy, "a turn is processing with another drone");
+                return self.refuse_take(take, &refusal);
+            }
+        } else if self.drone.held {
+            return self.refuse_take(take, &held());
+        } else {
+            self.drone.wake();
+            if self.drone.is_locked() {
+                return self.commit_take(take);
+            }
         }
         take.step = Step::Drone { until: self.now.elapsed + self.limits.lock_wait };
         self.tab.take = Some(take);
         self.advance();
     }
 
-    /// Whether this session can have that drone; lets another one go for it.
-    fn choose_drone(&mut self, choice: &DroneChoice) -> Result<(), Refusal> {
-        if let (DroneChoice::This(wanted), Some(bound)) = (choice, self.drone.bound.clone())
-            && *wanted != bound
-        {
-            if self.turn.is_some() {
-                return Err(Refusal::new(Code::Busy, "a turn is processing with another drone"));
-            }
-            self.let_drone_go(bound);
-        }
-        if self.drone.held { Err(held()) } else { Ok(()) }
+    /// Whether a take waits for another drone than the session has. Until that one is sure to come, the session keeps
+    /// the one that it has.
+    pub(super) fn wants_another_drone(&self) -> bool {
+        let waiting = self.tab.take.as_ref().filter(|take| matches!(take.step, Step::Drone { .. }));
+        waiting.is_some_and(|take| take.kind.is_for_another(&self.drone))
     }
 
     /// The drone's lock is there.
     pub(super) fn drone_locked(&mut self) {
+        if self.wants_another_drone() {
+            return;
+        }
         if let Some(take) = self.tab.take.take_if(|take| matches!(take.step, Step::Drone { .. })) {
             self.commit_take(take);
         }
     }
 
-    /// The drone's lock cannot be had. Says whether anybody was waiting for it.
+    /// The lock of the session's own drone cannot be had. Says whether anybody was waiting for it.
     pub(super) fn drone_refused(&mut self, refusal: &Refusal) -> bool {
+        !self.wants_another_drone() && self.refuse_waiting_take(refusal)
+    }
+
+    /// Refuses a take that waits for a drone. Says whether there was one.
+    pub(super) fn refuse_waiting_take(&mut self, refusal: &Refusal) -> bool {
         let waiting = self.tab.take.take_if(|take| matches!(take.step, Step::Drone { .. }));
         let waited = waiting.is_some();
         if let Some(take) = waiting {
             self.refuse_take(take, refusal);
         }
         waited
+    }
+
+    pub(super) fn refuse_any_take(&mut self, refusal: &Refusal) {
+        if let Some(take) = self.tab.take.take() {
+            self.refuse_take(take, refusal);
+        }
     }
 
     fn commit_take(&mut self, take: Take) {
@@ -245,16 +288,17 @@ impl State {
         let Take { peer, last_seq: _, answer, kind, step: _ } = take;
         match kind {
             TakeKind::Lock { .. } => {
+                // Before the answer: what its client sends then is for the tab that it has.
+                let (conn, holds) = (peer.conn, self.tab.is_held_by(peer.conn));
+                self.push(if holds { Effect::TabTaken { conn } } else { Effect::TabLost { conn } });
                 self.refuse(name::REQUEST_SESSION_LOCK, answer, refusal);
-                if !self.tab.is_held_by(peer.conn) {
-                    self.push(Effect::TabLost { conn: peer.conn });
-                }
                 if refusal.code == Code::TabLocked {
                     self.tell_one(peer.conn, answer::tab_lock_denied(&refusal.message));
                 }
             }
             TakeKind::Attach => self.answer(answer, vec![false.into(), "held".into()]),
         }
+        self.forget_stranger(peer.conn, peer.asked);
     }
 
     /// What a tab must know that has just got the session, or begins to read along.
@@ -304,10 +348,11 @@ impl State {
     }
 
     /// The holder's tab has opened another session: its lock here is free, and it watches here no more.
-    pub(super) fn tab_moved(&mut self, conn: ConnId) {
+    pub(super) fn tab_moved(&mut self, conn: ConnId, asked: u64) {
         if self.tab.is_held_by(conn) {
             self.gone(conn);
         }
+        self.forget_stranger(conn, asked);
     }
 
     pub(super) fn tick_tab(&mut self) {
@@ -318,6 +363,10 @@ impl State {
         let Some(take) = due else { return };
         match take.step {
             Step::Probing { .. } => self.refuse_take(take, &tab_locked("is open in another tab")),
+            Step::Drone { .. } if take.kind.is_for_another(&self.drone) => {
+                let words = "the drone cannot be had now; the chat session keeps the one that it has";
+                self.refuse_take(take, &Refusal::new(Code::NoDrone, words));
+            }
             Step::Drone { .. } => {
                 let conn = take.peer.conn;
                 self.commit_take(take);

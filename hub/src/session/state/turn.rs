@@ -36,6 +36,8 @@ pub(super) struct Turn {
     /// Of the connection that the newest attempt was sent on.
     generation: u64,
     pub(super) abort: Option<Abort>,
+    /// Its drone still ends what it did before, and is waited for until then.
+    busy_until: Option<Duration>,
     tally: Tally,
 }
 
@@ -84,6 +86,7 @@ impl Turn {
             barren: record.barren_attempts,
             generation: 0,
             abort: record.abort_requested.then(|| Abort::until(abort_until)),
+            busy_until: None,
             tally,
         }
     }
@@ -108,6 +111,8 @@ impl State {
             Refusal::new(Code::Busy, "a turn is processing; wait for it, or abort it")
         } else if self.drone.held {
             held()
+        } else if self.wants_another_drone() || self.drone.is_being_replaced() {
+            Refusal::new(Code::Busy, "the chat session is given another drone; try again in a moment")
         } else if self.mode == WorkspaceMode::User {
             Refusal::new(Code::Mode, "the workspace is in user mode; leave it before the agent can work")
         } else {
@@ -122,6 +127,7 @@ impl State {
                 barren: 0,
                 generation: 0,
                 abort: None,
+                busy_until: None,
                 tally: Tally::default(),
             });
             self.clocks.worked(self.now.elapsed);
@@ -204,15 +210,15 @@ impl State {
         match outcome {
             Ok(()) => {
                 turn.phase = Phase::Running;
+                turn.busy_until = None;
                 self.resume_abort();
             }
-            Err(refusal) if refusal.code == Code::StoreUnavailable => {
-                // Nothing was sent: the same attempt is made again.
-                turn.attempt = attempt - 1;
-                turn.phase = Phase::Held { not_before: Some(self.now.elapsed + self.limits.retry) };
-                if turn.abort.is_some() {
-                    self.end_aborted();
-                }
+            // Nothing was sent.
+            Err(refusal) if refusal.code == Code::StoreUnavailable => self.send_again(attempt),
+            // It still ends what it did before, and has taken nothing on.
+            Err(refusal) if refusal.code == Code::Busy => {
+                let until = *turn.busy_until.get_or_insert(self.now.elapsed + self.limits.busy);
+                if self.now.elapsed < until { self.send_again(attempt) } else { self.end_refused(&refusal) }
             }
             Err(refusal) if refusal.code == Code::DroneUnreachable => {
                 // Nobody knows whether the drone has it. It says so when it comes back.
@@ -221,10 +227,22 @@ impl State {
                     self.push(Effect::KillDrone { conn: link.conn });
                 }
             }
-            Err(refusal) => {
-                let words = format!("the drone refused the work order: {}", refusal.message);
-                self.end_turn(ChatTurnStatus::Error, Some(words));
-            }
+            Err(refusal) => self.end_refused(&refusal),
+        }
+    }
+
+    fn end_refused(&mut self, refusal: &Refusal) {
+        let words = format!("the drone refused the work order: {}", refusal.message);
+        self.end_turn(ChatTurnStatus::Error, Some(words));
+    }
+
+    /// An attempt that did not begin is made again in a moment.
+    fn send_again(&mut self, attempt: u32) {
+        let Some(turn) = &mut self.turn else { return };
+        turn.attempt = attempt - 1;
+        turn.phase = Phase::Held { not_before: Some(self.now.elapsed + self.limits.retry) };
+        if turn.abort.is_some() {
+            self.end_aborted();
         }
     }
 

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::fault::Outcome;
 use super::row::{List, changed, from_json, page, to_json};
 use super::turn;
-use crate::store::{Page, PageRequest, SessionFilter, StoreError};
+use crate::store::{Page, PageRequest, SessionFilter, SessionPatch, StoreError};
 
 const COLUMNS: &str = "id, body, turn_count, input_tokens, output_tokens, tool_call_count";
 
@@ -32,16 +32,17 @@ pub(super) fn insert(connection: &Connection, session: &ChatSession) -> Outcome<
     Ok(())
 }
 
-pub(super) fn update(connection: &Connection, session: &ChatSession) -> Outcome<()> {
-    let rows = connection
-        .prepare_cached("UPDATE chat_sessions SET project = ?, archived = ?, body = ? WHERE id = ?")?
-        .execute(params![
-            session.project.as_str(),
-            session.archived_at.is_some(),
-            to_json(session)?,
-            session.id.as_str()
-        ])?;
-    changed(rows)
+pub(super) fn patch(
+    connection: &Connection,
+    id: &ChatSessionId,
+    patch: SessionPatch,
+) -> Outcome<ChatSession> {
+    let mut session = get(connection, id)?.ok_or(StoreError::NotFound)?;
+    patch.apply(&mut session);
+    connection
+        .prepare_cached("UPDATE chat_sessions SET archived = ?, body = ? WHERE id = ?")?
+        .execute(params![session.archived_at.is_some(), to_json(&session)?, id.as_str()])?;
+    Ok(session)
 }
 
 pub(super) fn count_turn(connection: &Connection, id: &ChatSessionId) -> Outcome<()> {

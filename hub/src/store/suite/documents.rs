@@ -1,12 +1,15 @@
 //! Users, projects, sessions, drones, settings.
 
 use jiff::Timestamp;
+use protocol::document::NEW_SESSION_NAME;
 use protocol::ids::UserId;
+use protocol::value::ChatSessionMode;
 use serde_json::json;
 
 use super::{drone, everything, finished, now, project, session, stored_session, texts, turn, user};
 use crate::store::{
-    AuditRecord, CredentialRecord, PageRequest, ProviderKey, ProviderRecord, SessionFilter, Store, StoreError,
+    Archive, AuditRecord, CredentialRecord, PageRequest, ProviderKey, ProviderRecord, Rename, SessionFilter,
+    SessionPatch, Store, StoreError,
 };
 
 pub(crate) async fn a_user_is_found_by_id_address_and_handle(store: &dyn Store) {
@@ -57,7 +60,7 @@ pub(crate) async fn a_change_of_what_is_not_there_is_refused(store: &dyn Store) 
         store.update_project(project.clone()).await,
         store.delete_project(&project.id).await,
         store.insert_session(session.clone()).await,
-        store.update_session(session.clone()).await,
+        store.patch_session(&session.id, SessionPatch::default()).await.map(drop),
         store.delete_session(&session.id).await,
         store.patch_turn(&turn.id, crate::store::TurnPatch::default()).await,
         store.delete_drone(&"d".into()).await,
@@ -142,12 +145,12 @@ pub(crate) async fn sessions_are_filtered_by_project_and_archive(store: &dyn Sto
     store.insert_project(one.clone()).await.unwrap();
     store.insert_project(two.clone()).await.unwrap();
     let (open, other) = (session(&one), session(&two));
-    let mut archived = session(&one);
+    let archived = session(&one);
     for session in [&open, &archived, &other] {
         store.insert_session(session.clone()).await.unwrap();
     }
-    archived.archived_at = Some(now());
-    store.update_session(archived.clone()).await.unwrap();
+    let archive = SessionPatch { archive: Some(Archive::At(now())), ..SessionPatch::default() };
+    store.patch_session(&archived.id, archive).await.unwrap();
     let list = async |project: Option<&protocol::document::Project>, archived| {
         let filter = SessionFilter { project: project.map(|project| project.id.clone()), archived };
         let page = store.sessions(&owner, filter, everything()).await.unwrap();
@@ -169,17 +172,25 @@ pub(crate) async fn sessions_are_filtered_by_project_and_archive(store: &dyn Sto
     assert_eq!(strangers.items, []);
 }
 
-pub(crate) async fn a_put_session_does_not_change_its_counts(store: &dyn Store) {
+pub(crate) async fn a_change_of_a_session_changes_what_it_names(store: &dyn Store) {
     let before = stored_session(store).await;
     let turn = turn(&before, 0);
     store.insert_turn(turn.clone()).await.unwrap();
     let mut append = texts(&turn, 1, 1);
     append.end = Some(finished(&turn));
     store.append(append).await.unwrap();
-    let renamed = protocol::document::ChatSession { name: "renamed".to_owned(), ..before };
-    store.update_session(renamed.clone()).await.unwrap();
-    let after = store.session(&renamed.id).await.unwrap().unwrap();
-    assert_eq!((after.name.as_str(), after.stats.turn_count), ("renamed", 1));
+    let rename = |name| SessionPatch { name: Some(name), ..SessionPatch::default() };
+    let plan = SessionPatch { mode: Some(ChatSessionMode::Plan), ..SessionPatch::default() };
+    let to = Rename::To("renamed".to_owned());
+    let (mode, name) =
+        tokio::join!(store.patch_session(&before.id, plan), store.patch_session(&before.id, rename(to)));
+    mode.and(name).unwrap();
+    let late = Rename::From { from: NEW_SESSION_NAME, to: "a title".to_owned() };
+    let answered = store.patch_session(&before.id, rename(late)).await.unwrap();
+    let after = store.session(&before.id).await.unwrap().unwrap();
+    assert_eq!(answered, after);
+    assert_eq!((after.name.as_str(), after.mode), ("renamed", ChatSessionMode::Plan));
+    assert_eq!(after.stats.turn_count, 1);
     assert_eq!((after.stats.input_tokens, after.stats.output_tokens), (7, 4));
     assert_eq!(after.stats.tool_call_count, 4);
 }

@@ -17,6 +17,8 @@ enum Step {
     Attach(&'static str, AttachAs),
     Disconnect(&'static str),
     Lock(&'static str, bool),
+    /// With a drone that cannot be had.
+    LockOther(&'static str),
     Release(&'static str),
     Submit(&'static str),
     Abort(&'static str),
@@ -33,6 +35,7 @@ enum Step {
     DroneRefuses {
         lock: bool,
         work: bool,
+        busy: bool,
     },
     Fleet(DronePhase),
     Held(bool),
@@ -51,6 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(DronePhase::Starting),
         Just(DronePhase::Recovering),
         Just(DronePhase::Suspended),
+        Just(DronePhase::Offline),
         Just(DronePhase::Failed)
     ];
     let end = prop_oneof![
@@ -64,6 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (tab.clone(), want).prop_map(|(tab, want)| Step::Attach(tab, want)),
         2 => tab.clone().prop_map(Step::Disconnect),
         4 => (tab.clone(), any::<bool>()).prop_map(|(tab, over)| Step::Lock(tab, over)),
+        1 => tab.clone().prop_map(Step::LockOther),
         1 => tab.clone().prop_map(Step::Release),
         6 => tab.clone().prop_map(Step::Submit),
         1 => tab.clone().prop_map(Step::Abort),
@@ -77,7 +82,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::DroneCrashes),
         20 => Just(Step::DroneSays),
         2 => end.prop_map(Step::DroneCompletes),
-        1 => (any::<bool>(), any::<bool>()).prop_map(|(lock, work)| Step::DroneRefuses { lock, work }),
+        1 => any::<[bool; 3]>().prop_map(|[lock, work, busy]| Step::DroneRefuses { lock, work, busy }),
         1 => phase.prop_map(Step::Fleet),
         1 => prop_oneof![1 => Just(true), 3 => Just(false)].prop_map(Step::Held),
         1 => prop_oneof![1 => Just(true), 3 => Just(false)].prop_map(Step::StoreFails),
@@ -104,6 +109,7 @@ fn take(world: &mut World, limits: &SessionLimits, step: Step) {
         Step::Attach(tab, want) => world.attach(tab, want),
         Step::Disconnect(tab) => world.disconnect(tab),
         Step::Lock(tab, take_over) => world.lock(tab, take_over),
+        Step::LockOther(tab) => world.lock_with(tab, Some("nobody's"), true),
         Step::Release(tab) => world.request(tab, IdeRequest::ReleaseSessionLock { chat_session: None }),
         Step::Submit(tab) => world.submit(tab),
         Step::Abort(tab) => world.request(tab, IdeRequest::AbortWorkOrder),
@@ -124,12 +130,13 @@ fn take(world: &mut World, limits: &SessionLimits, step: Step) {
         Step::DroneCrashes => world.drone_crashes(),
         Step::DroneSays => world.drone_says("word "),
         Step::DroneCompletes(status) => world.drone_completes(status),
-        Step::DroneRefuses { lock, work } => {
+        Step::DroneRefuses { lock, work, busy } => {
             world.drone.refuses_lock = lock;
             world.drone.refuses_work = work;
+            world.drone.busy = busy;
         }
         Step::Fleet(phase) => world.fleet_says(phase, None),
-        Step::Held(held) => world.apply(Input::Held(held)),
+        Step::Held(held) => world.hold(held),
         Step::StoreFails(fails) => world.store.fails = fails,
         Step::Work(pick) => world.work(pick),
         Step::Pass(milliseconds) => world.pass_time(Duration::from_millis(milliseconds)),
@@ -143,7 +150,8 @@ fn settle(world: &mut World) {
     world.store.fails = false;
     world.drone.refuses_lock = false;
     world.drone.refuses_work = false;
-    world.apply(Input::Held(false));
+    world.drone.busy = false;
+    world.hold(false);
     for _ in 0..20 {
         world.drone_connects();
         world.work_all();
@@ -159,7 +167,10 @@ fn settle(world: &mut World) {
         let follows = tab.conn.is_some_and(|conn| world.state.viewers.contains(conn));
         let whole = tab.seen.is_none_or(|seen| seen == last);
         assert!(!follows || whole, "tab {name} lacks events: {:?} of {last}", tab.seen);
+        let known = tab.conn.is_some_and(|conn| world.state.knows(conn));
+        assert_eq!(tab.asked.is_some(), known, "tab {name} and the session differ on whether they are done");
     }
+    assert_eq!(world.dismissed, [], "the drone was let go for one that cannot be had");
     for tab in ["a", "b", "c"] {
         world.disconnect(tab);
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::super::input::{AttachAs, Peer};
 use super::super::*;
-use super::world::{World, now};
+use super::world::{DRONE, World, now};
 use crate::session::ConnId;
 
 /// Tab `a` holds the session, the drone is connected and locked.
@@ -458,14 +458,14 @@ fn what_was_asked_of_a_drone_that_vanishes_is_answered_at_once() {
 #[test]
 fn a_drone_stopped_by_a_person_stays_stopped() {
     let mut world = opened();
-    world.apply(Input::Held(true));
+    world.hold(true);
     world.drone_disconnects();
     world.fleet_says(DronePhase::Offline, None);
     world.answers();
     world.submit("a");
     assert_eq!(code(&world.answer()), "suspended");
     assert!(!world.has_jobs(), "nothing starts it");
-    world.apply(Input::Held(false));
+    world.hold(false);
     world.work_all();
     world.drone_connects();
     world.work_all();
@@ -521,16 +521,205 @@ fn another_user_s_session_is_not_there_whatever_is_asked() {
     ];
     for request in requests {
         let (answer, mut receiver) = Responder::channel();
-        let peer = Peer { conn: ConnId(99), user: "mallory".into(), tab: None };
+        let peer = Peer { conn: ConnId(99), user: "mallory".into(), tab: None, asked: 1 };
         world.state.apply(now(world.now), Input::Ide { peer, request, last_seq: None, answer });
         world.work_all();
-        for effect in world.state.take_effects() {
-            let Effect::Answer(answer, args) = effect else { panic!("{effect:?}") };
-            answer.answer(args);
-        }
+        let mut effects = world.state.take_effects();
+        let Some(Effect::Answer(answer, args)) = effects.pop() else { panic!("no answer") };
+        answer.answer(args);
+        assert!(matches!(effects[..], [Effect::Forget { conn: ConnId(99), upto: 1 }]), "{effects:?}");
         let answer = receiver.try_recv().unwrap();
         assert_eq!(answer[0], json!(false));
         let text = Value::from(answer).to_string();
         assert!(text.contains("not_found") || text.contains("no such chat session"), "{text}");
     }
+}
+
+#[test]
+fn a_lock_request_that_names_a_drone_that_cannot_be_had_leaves_the_session_its_own() {
+    let mut world = opened();
+    world.lock_with("a", Some("nobody's"), false);
+    world.work_all();
+    assert_eq!(code(&last(&mut world)), "not_found");
+    assert_eq!(world.dismissed, []);
+    assert!(world.drone.locked && world.tabs["a"].holds);
+    world.submit("a");
+    world.work_all();
+    assert!(world.drone.run.is_some(), "the session's own drone works on");
+}
+
+#[test]
+fn a_drone_that_is_named_takes_the_place_of_the_session_s_own_which_stops() {
+    let mut world = opened();
+    world.free.push("e");
+    world.lock_with("a", Some("e"), false);
+    assert_eq!(world.dismissed, [], "not before the other one is sure to come");
+    world.submit("a");
+    assert_eq!(code(&world.answer()), "busy", "nothing is begun with a drone that is about to go");
+    world.work_all();
+    assert_eq!(world.dismissed, [DRONE.into()]);
+    world.drone_disconnects();
+    world.pass_time(Duration::from_secs(15));
+    assert_eq!(last(&mut world)[2]["registration"]["_id"], "e");
+}
+
+#[test]
+fn a_drone_that_was_let_go_is_not_taken_back_for_its_late_hello() {
+    let mut world = opened();
+    world.free.push("e");
+    world.lock_with("a", Some("e"), false);
+    world.work_all();
+    world.answers();
+    world.say_hello(true);
+    assert_eq!(code(&world.answer()), "superseded");
+    assert_eq!(world.dismissed, [DRONE.into()]);
+}
+
+#[test]
+fn a_drone_that_ends_in_good_order_in_mid_turn_is_started_again() {
+    let mut world = running();
+    world.drone_crashes();
+    world.work_all();
+    world.fleet_says(DronePhase::Offline, Some("the drone ended by itself"));
+    assert!(world.has_jobs(), "it is asked for again");
+    world.work_all();
+    world.pass_time(Duration::from_mins(5));
+    assert_eq!(status_of(&world), ChatTurnStatus::Processing);
+    world.drone_connects();
+    world.work_all();
+    assert_eq!(world.drone.run.clone().unwrap().attempt, 2);
+}
+
+#[test]
+fn a_drone_that_ends_again_and_again_before_it_connects_is_started_at_intervals() {
+    let mut world = running();
+    world.drone_crashes();
+    world.work_all();
+    world.fleet_says(DronePhase::Starting, None);
+    world.fleet_says(DronePhase::Offline, None);
+    assert!(!world.has_jobs());
+    world.pass_time(Duration::from_secs(5));
+    assert!(world.has_jobs());
+}
+
+#[test]
+fn a_turn_whose_drone_a_person_has_stopped_ends_also_when_the_hub_is_started_again() {
+    let mut world = running();
+    world.hold(true);
+    world.drone_crashes();
+    world.restart_hub(SessionLimits::default());
+    world.pass_time(Duration::from_secs(59));
+    world.work_all();
+    assert_eq!(status_of(&world), ChatTurnStatus::Error);
+}
+
+#[test]
+fn a_deleted_session_is_not_there_for_those_who_know_it_and_wants_nothing() {
+    let mut world = opened();
+    world.connect("b");
+    world.lock("b", false);
+    world.answers();
+    world.apply(Input::Deleted);
+    assert_eq!(code(&last(&mut world)), "not_found", "who waits for it is told");
+    assert!(world.tabs.values().all(|tab| tab.asked.is_none() && !tab.holds));
+    world.work_all();
+    world.drone_disconnects();
+    for _ in 0..2 {
+        world.submit("a");
+        assert_eq!(code(&world.answer()), "not_found");
+        world.lock("a", true);
+        assert_eq!(code(&world.answer()), "not_found");
+        assert!(world.tabs["a"].asked.is_none());
+    }
+    world.attach("b", AttachAs::TabOrFollower);
+    assert_eq!(world.answer()[0], json!(false));
+    world.drone_connects();
+    assert_eq!(code(&world.answer()), "not_found");
+    assert!(!world.has_jobs() && world.state.is_at_rest(), "{:?}", world.state);
+}
+
+#[test]
+fn a_refused_lock_leaves_the_connection_with_the_tab_that_it_had() {
+    let mut world = opened();
+    world.connect("b");
+    // As its connection does when it asks.
+    world.tabs.get_mut("b").unwrap().holds = true;
+    let request = IdeRequest::RequestSessionLock {
+        registration: None,
+        project: Some("another".into()),
+        chat_session: "s".into(),
+        take_over: true,
+    };
+    world.tabs.get_mut("a").unwrap().holds = false;
+    world.request("b", request);
+    assert_eq!(code(&world.answer()), "not_found");
+    assert!(!world.tabs["b"].holds, "it is told that this is not its tab");
+    assert!(world.tabs["b"].asked.is_none(), "and has nothing more to do with the session");
+}
+
+#[test]
+fn a_connection_that_is_done_with_a_session_is_done_with_it() {
+    let mut world = opened();
+    world.connect("b");
+    let follow = || FollowRequest { chat_session_id: "s".into(), last_seq: None };
+    world.request("b", IdeRequest::FollowSession(follow()));
+    assert!(world.tabs["b"].asked.is_some());
+    world.request("b", IdeRequest::UnfollowSession { chat_session: "s".into() });
+    assert!(world.tabs["b"].asked.is_none());
+    world.request("a", IdeRequest::ReleaseSessionLock { chat_session: None });
+    assert!(world.tabs["a"].asked.is_none());
+    let (conn, asked) = (world.tabs["b"].conn.unwrap(), 100);
+    world.lock("b", false);
+    world.work_all();
+    world.tabs.get_mut("b").unwrap().holds = false;
+    world.apply(Input::TabMoved { conn, asked });
+    assert!(world.tabs["b"].asked.is_none());
+}
+
+#[test]
+fn a_store_that_fails_when_the_drone_is_locked_leaves_the_turn_waiting() {
+    let mut world = running();
+    world.drone_crashes();
+    world.drone_connects();
+    world.drone.locked = false;
+    world.drone_disconnects();
+    world.drone_connects();
+    world.store.fails = true;
+    world.work_all();
+    world.store.fails = false;
+    world.pass_time(Duration::from_secs(5));
+    world.work_all();
+    world.pass_time(Duration::from_secs(10));
+    world.work_all();
+    assert_eq!(status_of(&world), ChatTurnStatus::Processing);
+    assert!(world.drone.run.is_some());
+}
+
+#[test]
+fn a_turn_is_sent_again_to_a_drone_that_still_ends_the_one_before() {
+    let mut world = opened();
+    world.drone.busy = true;
+    world.submit("a");
+    world.work_all();
+    assert_eq!(status_of(&world), ChatTurnStatus::Processing);
+    for _ in 0..8 {
+        world.pass_time(Duration::from_secs(1));
+        world.work_all();
+    }
+    world.drone.busy = false;
+    world.pass_time(Duration::from_secs(1));
+    world.work_all();
+    assert_eq!(world.drone.run.clone().expect("it works").attempt, 1);
+}
+
+#[test]
+fn a_drone_that_stays_busy_for_ever_does_not_keep_a_turn_waiting() {
+    let mut world = opened();
+    world.drone.busy = true;
+    world.submit("a");
+    for _ in 0..62 {
+        world.work_all();
+        world.pass_time(Duration::from_secs(1));
+    }
+    assert_eq!(status_of(&world), ChatTurnStatus::Error);
 }

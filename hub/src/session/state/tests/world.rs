@@ -8,14 +8,14 @@ use protocol::document::{ChatTurn, NEW_SESSION_NAME, Prompts, SessionStats, Turn
 use protocol::drone::{CrashRecoveryRequest, Hello, HelloLock, HelloTurn, ModelTarget};
 use protocol::event::{DroneMeta, TurnEvent};
 use protocol::ide::IdeRequest;
-use protocol::ids::TurnId;
+use protocol::ids::{DroneId, TurnId};
 use protocol::value::{
     ChatSessionMode, ChatTurnStatus, Dialect, DronePhase, ReasoningEffort, RecoveryAction,
 };
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::super::effect::{Command, Dispatch, Note};
+use super::super::effect::{Command, Dispatch, DroneChoice, Note};
 use super::super::input::{AttachAs, ClaimedDrone, Peer};
 use super::super::*;
 use crate::fleet::FleetEvent;
@@ -34,9 +34,15 @@ pub(super) struct World {
     pub(super) drone: SimDrone,
     pub(super) store: SimStore,
     last_conn: u64,
+    last_asked: u64,
     /// Every ack that was asked for: what, and where its answer comes.
     asked: Vec<(String, oneshot::Receiver<Vec<Value>>)>,
     pub(super) suspended: u32,
+    /// A person has stopped the drone.
+    held: bool,
+    /// Other drones that can be had.
+    pub(super) free: Vec<&'static str>,
+    pub(super) dismissed: Vec<DroneId>,
 }
 
 #[derive(Default)]
@@ -47,6 +53,8 @@ pub(super) struct Tab {
     pub(super) holds: bool,
     /// It is sent the events after this number again.
     begins_anew: Option<u64>,
+    /// The number of its last request, until the session is done with it.
+    pub(super) asked: Option<u64>,
     pub(super) notes: Vec<String>,
 }
 
@@ -58,6 +66,8 @@ pub(super) struct SimDrone {
     pub(super) locked: bool,
     pub(super) refuses_lock: bool,
     pub(super) refuses_work: bool,
+    /// It still ends something else.
+    pub(super) busy: bool,
     pub(super) run: Option<Run>,
     /// A work order on disk that no process works on.
     crashed: Option<Run>,
@@ -95,7 +105,7 @@ enum Job {
     StoreTurn { turn: TurnId, prompt: String, seq_before: u64 },
     Dispatch(Dispatch),
     Command { ticket: ask::Ticket, conn: ConnId, command: Command },
-    Claim { ticket: ask::Ticket },
+    Claim { ticket: ask::Ticket, choice: DroneChoice },
     LoadPage { conn: ConnId, after: u64, limit: u32 },
     LoadTurn { conn: ConnId },
     Drained { conn: ConnId },
@@ -113,8 +123,12 @@ impl World {
             drone: SimDrone::default(),
             store: SimStore::default(),
             last_conn: 0,
+            last_asked: 0,
             asked: Vec::new(),
             suspended: 0,
+            held: false,
+            free: Vec::new(),
+            dismissed: Vec::new(),
         };
         world.carry_out();
         world
@@ -131,6 +145,9 @@ impl World {
             LoadedTurn { record: record.clone(), tally }
         });
         let mut loaded = loaded(last, turn);
+        if self.held {
+            loaded.drone = Some((DRONE.into(), true));
+        }
         loaded.newest_from = self.store.turns.last().map_or(0, |(record, _)| record.seq_before);
         self.state = State::new(loaded, limits, now(self.now));
         self.jobs.clear();
@@ -168,16 +185,16 @@ impl World {
     }
 
     pub(super) fn attach(&mut self, tab: &'static str, want: AttachAs) {
-        let Some(peer) = self.peer(tab) else { return };
         let last_seq = self.tabs[tab].seen;
+        let Some(peer) = self.peer(tab) else { return };
         self.may_begin_anew(tab);
         let answer = self.ask(format!("attach {tab}"));
         self.apply(Input::Attach { peer, last_seq, want, answer });
     }
 
     pub(super) fn request(&mut self, tab: &'static str, request: IdeRequest) {
-        let Some(peer) = self.peer(tab) else { return };
         let last_seq = self.tabs[tab].seen;
+        let Some(peer) = self.peer(tab) else { return };
         if matches!(request, IdeRequest::RequestSessionLock { .. }) {
             self.may_begin_anew(tab);
         }
@@ -186,7 +203,12 @@ impl World {
     }
 
     pub(super) fn lock(&mut self, tab: &'static str, take_over: bool) {
-        let (registration, project) = (None, None);
+        self.lock_with(tab, None, take_over);
+    }
+
+    /// The same with a drone that is named.
+    pub(super) fn lock_with(&mut self, tab: &'static str, drone: Option<&str>, take_over: bool) {
+        let (registration, project) = (drone.map(DroneId::from), None);
         let chat_session = SESSION.into();
         self.request(tab, IdeRequest::RequestSessionLock { registration, project, chat_session, take_over });
     }
@@ -198,16 +220,20 @@ impl World {
     pub(super) fn disconnect(&mut self, tab: &'static str) {
         let this = self.tabs.get_mut(tab).unwrap();
         this.holds = false;
+        this.asked = None;
         if let Some(conn) = this.conn.take() {
             self.apply(Input::Gone { conn });
         }
     }
 
-    fn peer(&self, tab: &'static str) -> Option<Peer> {
+    fn peer(&mut self, tab: &'static str) -> Option<Peer> {
         let conn = self.tabs[tab].conn?;
         // Tab c is of a client that has never heard of tab ids.
         let name = (tab != "c").then(|| tab.into());
-        Some(Peer { conn, user: USER.into(), tab: name })
+        self.last_asked += 1;
+        let asked = self.last_asked;
+        self.tabs.get_mut(tab).unwrap().asked = Some(asked);
+        Some(Peer { conn, user: USER.into(), tab: name, asked })
     }
 
     /// A tab that has seen what was never stored is sent the whole turn, and begins it anew.
@@ -274,6 +300,12 @@ impl World {
         if let Some(conn) = self.drone.disconnect() {
             self.apply(Input::Drone { conn, said: DroneInput::Gone });
         }
+    }
+
+    /// A person stops the drone, or lets it run again.
+    pub(super) fn hold(&mut self, held: bool) {
+        self.held = held;
+        self.apply(Input::Held(held));
     }
 
     pub(super) fn fleet_event(&self, phase: DronePhase, message: Option<&str>) -> FleetEvent {
@@ -405,6 +437,16 @@ impl World {
                         tab.holds = false;
                     }
                 }
+                Effect::Forget { conn, upto } => {
+                    if let Some(tab) = self.tab_of(conn).filter(|tab| tab.asked <= Some(upto)) {
+                        tab.asked = None;
+                        tab.holds = false;
+                    }
+                }
+                Effect::Dismiss { drone } => {
+                    self.drone.locked &= drone != DRONE.into();
+                    self.dismissed.push(drone);
+                }
                 Effect::Append { events, end } => self.jobs.push_back(Job::Append { events, end }),
                 Effect::StoreTurn { turn, prompt, seq_before } => {
                     self.jobs.push_back(Job::StoreTurn { turn, prompt, seq_before });
@@ -418,7 +460,7 @@ impl World {
                 Effect::Command { ticket, conn, command } => {
                     self.jobs.push_back(Job::Command { ticket, conn, command });
                 }
-                Effect::Claim { ticket, choice: _ } => self.jobs.push_back(Job::Claim { ticket }),
+                Effect::Claim { ticket, choice } => self.jobs.push_back(Job::Claim { ticket, choice }),
                 Effect::LoadPage { conn, after, limit } => {
                     self.jobs.push_back(Job::LoadPage { conn, after, limit });
                 }
@@ -429,6 +471,7 @@ impl World {
                     if let Some(tab) = self.tab_of(conn) {
                         tab.conn = None;
                         tab.holds = false;
+                        tab.asked = None;
                     }
                 }
                 Effect::KillDrone { conn } => self.jobs.push_back(Job::KillDrone { conn }),
@@ -442,7 +485,7 @@ impl World {
                     }
                 }
                 Effect::Suspend { drone: _ } => self.suspended += 1,
-                Effect::Probe { .. } | Effect::Unbind { .. } | Effect::NameSession { .. } => {}
+                Effect::Probe { .. } | Effect::NameSession { .. } | Effect::NoteWorkspace { .. } => {}
             }
         }
         self.send_outbox();
@@ -508,8 +551,17 @@ impl World {
             }
             Job::Dispatch(dispatch) => self.dispatch(dispatch),
             Job::Command { ticket, conn, command } => self.command(ticket, conn, command),
-            Job::Claim { ticket } => {
-                let drone = Ok(ClaimedDrone { drone: DRONE.into() });
+            Job::Claim { ticket, choice } => {
+                let drone = match choice {
+                    DroneChoice::This(drone) if self.free.iter().any(|free| drone == (*free).into()) => {
+                        Ok(drone)
+                    }
+                    DroneChoice::This(drone) if drone != DRONE.into() => {
+                        Err(Refusal::new(Code::NotFound, "there is no such drone"))
+                    }
+                    DroneChoice::This(_) | DroneChoice::Own => Ok(DRONE.into()),
+                };
+                let drone = drone.map(|drone| ClaimedDrone { drone });
                 self.apply(Input::Claimed { ticket, drone });
             }
             Job::LoadPage { conn, after, limit } => {
@@ -562,6 +614,10 @@ impl World {
         }
         let busy = self.drone.run.as_ref().is_some_and(|run| !run.over);
         assert!(!busy, "a second turn is sent to a drone that works");
+        if self.drone.busy {
+            let answer = Ok(vec![false.into(), json!({ "code": "busy", "message": "not done yet" })]);
+            return self.apply(Input::Answered { ticket, answer });
+        }
         if self.drone.refuses_work {
             let answer = Ok(vec![false.into(), "too tired".into()]);
             return self.apply(Input::Answered { ticket, answer });
@@ -578,6 +634,9 @@ impl World {
         }
         let ok = vec![true.into()];
         let args = match command {
+            Command::Lock if self.store.fails => {
+                return self.apply(Input::Answered { ticket, answer: Err(Unanswered::NotSent) });
+            }
             Command::Lock if self.drone.refuses_lock => {
                 vec![false.into(), SESSION.into(), json!({ "code": "drone_locked", "message": "mine" })]
             }

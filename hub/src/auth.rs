@@ -4,6 +4,7 @@ pub mod access;
 pub mod account;
 mod attempts;
 pub mod generation;
+pub mod invite;
 pub mod keys;
 mod password;
 mod principal;
@@ -20,7 +21,7 @@ use protocol::error::{Code, Refusal};
 use protocol::ids::{ChatSessionId, DroneId, UserId};
 use tokio::time::Instant;
 
-use crate::auth::account::{NewAccount, OWNER, normal_email};
+use crate::auth::account::{ADMIN, NewAccount, OWNER, normal_email};
 use crate::auth::attempts::SignInAttempts;
 use crate::auth::keys::Keys;
 use crate::auth::password::Passwords;
@@ -186,6 +187,24 @@ impl Auth {
         match self.store.user_by_email(&email).await.map_err(AccountError::Store)? {
             Some(record) => Ok(record),
             None => self.create_account(NewAccount::admin(email), Some(password)).await,
+        }
+    }
+
+    /// The account that an invitation names, made where there is none: whoever can invite could make it as well.
+    pub async fn ensure_invited(&self, account: &str) -> Result<UserRecord, AccountError> {
+        let (known, new) = if account == ADMIN {
+            (self.store.user_by_handle(ADMIN).await, NewAccount::first_admin())
+        } else {
+            let email = normal_email(account).map_err(AccountError::Refused)?;
+            (self.store.user_by_email(&email).await, NewAccount::member(email))
+        };
+        match known.map_err(AccountError::Store)? {
+            Some(UserRecord { disabled: true, .. }) => {
+                let refusal = Refusal::new(Code::Forbidden, "the account is disabled");
+                Err(AccountError::Refused(refusal))
+            }
+            Some(record) => Ok(record),
+            None => self.create_account(new, None).await,
         }
     }
 

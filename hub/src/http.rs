@@ -6,6 +6,7 @@ mod drones;
 mod extract;
 mod health;
 pub mod host;
+mod invite;
 pub mod page;
 mod preferences;
 mod problem;
@@ -45,6 +46,7 @@ pub fn router() -> Router<SharedApp> {
     };
     let api = ApiRouter::new()
         .merge(sign_in::routes())
+        .merge(invite::routes())
         .merge(users::routes())
         .merge(projects::routes())
         .merge(sessions::routes())

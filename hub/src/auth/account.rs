@@ -39,6 +39,9 @@ pub struct NewAccount {
 /// The handle of the one user of `gadget local`.
 pub const OWNER: &str = "owner";
 
+/// The handle of the administrator that an invitation makes.
+pub const ADMIN: &str = "admin";
+
 impl NewAccount {
     /// The one user of a hub that only this machine can reach. Has no password: signs in by a token in a file.
     pub fn owner() -> Self {
@@ -54,6 +57,16 @@ impl NewAccount {
     pub fn admin(email: String) -> Self {
         let roles = vec![Role::Admin, Role::Member];
         Self { email, handle: None, display_name: None, persona: None, roles }
+    }
+
+    /// Signs in by an invitation, and can be given an address and a password later.
+    pub fn first_admin() -> Self {
+        let handle = Some(ADMIN.to_owned());
+        Self { handle, ..Self::admin("admin@localhost".to_owned()) }
+    }
+
+    pub fn member(email: String) -> Self {
+        Self { roles: vec![Role::Member], ..Self::admin(email) }
     }
 
     pub fn into_user(self, now: Timestamp) -> Result<User, Refusal> {

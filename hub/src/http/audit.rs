@@ -45,10 +45,20 @@ pub(super) async fn write(
     action: &'static str,
     subject: &str,
 ) -> Result<(), StoreError> {
+    write_for(app, who.id(), action, subject).await
+}
+
+/// The same for somebody who has only just become known.
+pub(super) async fn write_for(
+    app: &SharedApp,
+    user: &UserId,
+    action: &'static str,
+    subject: &str,
+) -> Result<(), StoreError> {
     let record = AuditRecord {
         id: Ulid::generate().to_string().to_ascii_lowercase(),
         at: Timestamp::now(),
-        user: Some(who.id().clone()),
+        user: Some(user.clone()),
         action: action.to_owned(),
         subject: subject.to_owned(),
         detail: Value::Null,

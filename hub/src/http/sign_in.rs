@@ -25,12 +25,12 @@ struct SignIn {
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct SignInAnswer {
+pub(super) struct SignInAnswer {
     /// A JWT: send it as `Authorization: Bearer …`, and as `auth.token` when connecting by Socket.IO.
-    token: String,
+    pub(super) token: String,
     #[schemars(with = "String")]
-    expires_at: Timestamp,
-    user: User,
+    pub(super) expires_at: Timestamp,
+    pub(super) user: User,
 }
 
 #[derive(Serialize, JsonSchema)]

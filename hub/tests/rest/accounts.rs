@@ -1,5 +1,6 @@
 use http::{Method, StatusCode};
 use hub::auth::account::Role;
+use hub::auth::invite;
 use serde_json::json;
 
 use crate::fixture::{Hub, PASSWORD};
@@ -96,4 +97,24 @@ async fn nobody_locks_the_last_door_behind_themselves() {
         let answer = admin.ask(Method::PATCH, &format!("/users/{id}"), Some(change)).await;
         assert_eq!(answer.refusal(), (422, "invalid"));
     }
+}
+
+#[tokio::test]
+async fn an_invitation_signs_in_who_is_there_makes_who_is_not_and_lets_no_disabled_account_in() {
+    let hub = Hub::new().await;
+    let admin = hub.person("root", vec![Role::Admin]).await;
+    let redeem = async |account: &str| {
+        let code = invite::issue(&hub.app.config.data_dir, account, jiff::Timestamp::now()).unwrap();
+        hub.ask(Method::POST, "/api/v1/auth/redeem", None, Some(json!({ "invite": code }))).await
+    };
+    let made = redeem("Ada@example.org").await;
+    assert_eq!(made.body["user"]["roles"], json!(["member"]), "{}", made.text);
+    let again = redeem("ada@example.org").await;
+    assert_eq!(again.body["user"]["_id"], made.body["user"]["_id"]);
+    let user = format!("/users/{}", made.body["user"]["_id"].as_str().unwrap());
+    let disabled = admin.ask(Method::PATCH, &user, Some(json!({ "disabled": true }))).await;
+    assert_eq!(disabled.status, StatusCode::OK, "{}", disabled.text);
+    assert_eq!(redeem("ada@example.org").await.status, StatusCode::FORBIDDEN);
+    let wrong = hub.ask(Method::POST, "/api/v1/auth/redeem", None, Some(json!({ "invite": "0" }))).await;
+    assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
 }

@@ -26,9 +26,11 @@ interface AppProps {
   tabId: string;
   /** The address had a token in it. */
   isInvited: boolean;
+  /** The address had a one-time link in it, which is of no use. */
+  refusal: string | null;
 }
 
-export function App({ place, tabId, isInvited }: AppProps) {
+export function App({ place, tabId, isInvited, refusal }: AppProps) {
   const api = useMemo(() => hubApi(new Rest(token)), []);
   const [who, setWho] = useState<Who>({ is: 'unknown', words: null });
 
@@ -40,7 +42,7 @@ export function App({ place, tabId, isInvited }: AppProps) {
   useEffect(() => {
     if (who.is !== 'unknown') return undefined;
     if (token() === null) {
-      setWho({ is: 'signedOut', because: null });
+      setWho({ is: 'signedOut', because: refusal });
       return undefined;
     }
     let timer: ReturnType<typeof setTimeout> | undefined;
@@ -57,7 +59,7 @@ export function App({ place, tabId, isInvited }: AppProps) {
       isOver = true;
       clearTimeout(timer);
     };
-  }, [who, api, signedOut]);
+  }, [who, api, refusal, signedOut]);
 
   return (
     <>

@@ -25,6 +25,7 @@ export function hubApi(rest: Rest) {
   return {
     signIn: (email: string, password: string) =>
       rest.post<SignedIn>('/auth/sign-in', { email, password }),
+    redeem: (invite: string) => rest.post<SignedIn>('/auth/redeem', { invite }),
     renewToken: () => rest.post<{ token: string }>('/auth/renew-token', {}),
     me: () => rest.get<User>('/me'),
     sessions: (cursor?: string) => rest.get<Page<ChatSession>>(paged('/chat-sessions?archived=false', cursor)),

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 
 import { placeOf, sessionAddress } from '../router';
-import { splitFragment } from './token';
+import { inviteOf, splitFragment } from './token';
 
 it('takes the token out of the fragment and keeps the place', () => {
   expect(splitFragment('#token=a.b-c_d')).toEqual({ token: 'a.b-c_d', rest: '' });
@@ -9,6 +9,11 @@ it('takes the token out of the fragment and keeps the place', () => {
   expect(splitFragment('#token=')).toEqual({ token: null, rest: '' });
   expect(splitFragment('#/s/s1')).toEqual({ token: null, rest: '#/s/s1' });
   expect(splitFragment('')).toEqual({ token: null, rest: '' });
+});
+
+it('finds the code of a one-time link', () => {
+  expect(inviteOf('#invite=0aF')).toBe('0aF');
+  for (const other of ['', '#invite=', '#invite=x', '#token=0aF', '#/s/s1']) expect(inviteOf(other)).toBeNull();
 });
 
 it('finds a session by its address', () => {

@@ -18,6 +18,17 @@ export function adoptTokenFromAddress(): boolean {
   return token !== null;
 }
 
+/** The code of a one-time link such as `#invite=abc`, which leaves the address bar with it. */
+export function takeInviteFromAddress(): string | null {
+  const code = inviteOf(location.hash);
+  if (code !== null) history.replaceState(null, '', location.pathname);
+  return code;
+}
+
+export function inviteOf(fragment: string): string | null {
+  return /^#invite=([0-9a-fA-F]+)$/.exec(fragment)?.[1] ?? null;
+}
+
 export function token(): string | null {
   return localStorage.getItem(KEY);
 }

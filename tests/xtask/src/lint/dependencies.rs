@@ -6,13 +6,15 @@ use cargo_metadata::{DependencyKind, Metadata, Node, Package, PackageId};
 
 /// Our crates and those of ours that each may be built with. Tests may use more: dev-dependencies are not looked at.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
+    ("crds", &[]),
+    ("operator", &["crds"]),
     ("protocol", &[]),
     ("client", &[]),
     ("scripted-model", &[]),
-    ("hub", &["protocol", "scripted-model"]),
+    ("hub", &["protocol", "crds", "scripted-model"]),
     ("drone", &["protocol", "client"]),
     ("cli", &["hub", "drone", "client", "protocol", "scripted-model"]),
-    ("tests", &["protocol", "client", "scripted-model", "hub", "drone"]),
+    ("tests", &["protocol", "crds", "client", "scripted-model", "hub", "drone", "operator"]),
     ("xtask", &[]),
 ];
 

@@ -81,6 +81,9 @@ pub(crate) struct HubArgs {
     /// Largest prompt, in bytes
     #[arg(long, value_name = "BYTES", env = "GADGET_MAX_PROMPT", default_value_t = Limits::default().prompt)]
     max_prompt: usize,
+    /// Largest event of an IDE or a drone, in bytes
+    #[arg(long, value_name = "BYTES", env = "GADGET_MAX_EVENT", default_value_t = Limits::default().event)]
+    max_event: usize,
     /// Prompts of one user in a minute
     #[arg(long, value_name = "COUNT", env = "GADGET_PROMPTS_PER_MINUTE",
           default_value_t = Limits::default().prompts_per_minute)]
@@ -118,6 +121,7 @@ impl HubArgs {
             drone: _,
             max_model_body,
             max_prompt,
+            max_event,
             prompts_per_minute,
             log_format: _,
         } = self;
@@ -142,6 +146,7 @@ impl HubArgs {
             limits: Limits {
                 model_body: max_model_body,
                 prompt: max_prompt,
+                event: max_event,
                 prompts_per_minute,
                 ..Limits::default()
             },
@@ -224,6 +229,14 @@ mod tests {
             keys,
             [("openai", ProviderKey::File { path: "/run/key".into() }), ("ollama", ProviderKey::None)]
         );
+    }
+
+    #[test]
+    fn bounds_can_be_set() {
+        let made =
+            config(&["--max-event", "7", "--max-prompt", "5", "--prompts-per-minute", "3"], "127.0.0.1:1");
+        let expected = Limits { event: 7, prompt: 5, prompts_per_minute: 3, ..Limits::default() };
+        assert_eq!(made.limits, expected);
     }
 
     #[test]

@@ -131,9 +131,14 @@ impl Auth {
         Ok(SignedIn { issued, user })
     }
 
-    /// A token for a user who is known to be who they are: renewing, or the owner of a local hub.
+    /// A token for a user who is known to be who they are.
     pub fn issue(&self, user: &User) -> Result<IssuedToken, SignError> {
-        self.tokens.sign_user(&user.id, &user.roles, self.token_life, Timestamp::now())
+        self.issue_for(user, self.token_life)
+    }
+
+    /// As [`Self::issue`], with a life of its own: for the owner of a local hub, who keeps it in a file.
+    pub fn issue_for(&self, user: &User, life: Duration) -> Result<IssuedToken, SignError> {
+        self.tokens.sign_user(&user.id, &user.roles, life, Timestamp::now())
     }
 
     /// The token is refused from now on, at every hub of this store.

@@ -1,5 +1,7 @@
 //! Serves a hub until it is told to stop.
 
+mod exchange;
+
 use std::io;
 use std::sync::Arc;
 
@@ -32,7 +34,7 @@ pub async fn run(
 ) -> Result<(), ServeError> {
     session::begin(&app).await.map_err(ServeError::Begin)?;
     let (router, sockets) = socket::attach(&app, router);
-    let router = router.layer(cors::layer(&app.config));
+    let router = router.layer(cors::layer(&app.config)).layer(axum::middleware::from_fn(exchange::watch));
     let listener = GuardedListener::new(listener, app.config.listener);
     let service = router.into_make_service_with_connect_info::<Guard>();
     let cut = CancellationToken::new();

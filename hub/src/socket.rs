@@ -47,7 +47,11 @@ pub struct SocketSettings {
     pub connect_timeout: Duration,
     pub ping_interval: Duration,
     pub ping_timeout: Duration,
-    /// How long connections may take to end when the hub goes away.
+    /// How long a connection may stay after its token has ended.
+    pub expiry_grace: Duration,
+    /// Over how long they are told, one after another, that the hub goes away.
+    pub farewell: Duration,
+    /// How long connections may take to end after that.
     pub close: Duration,
 }
 
@@ -60,6 +64,8 @@ impl Default for SocketSettings {
             connect_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
+            expiry_grace: Duration::from_secs(30),
+            farewell: Duration::from_millis(500),
             close: Duration::from_secs(1),
         }
     }
@@ -102,19 +108,37 @@ pub fn attach(app: &SharedApp, router: Router) -> (Router, Server) {
     (router, Server { io })
 }
 
+/// Tells each at a time of its own, in no order that means anything: the hash by which connections are kept, another one
+/// in each process, has mixed them.
+async fn tell_in_turn<T>(mut all: Vec<T>, over: Duration, tell: impl Fn(&T)) {
+    let pause = pause_between(all.len(), over);
+    while let Some(one) = all.pop() {
+        tell(&one);
+        if !all.is_empty() {
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// Spreads so many evenly: the first at once, the last at the end.
+fn pause_between(count: usize, over: Duration) -> Duration {
+    let pauses = u32::try_from(count).unwrap_or(u32::MAX).saturating_sub(1);
+    over.checked_div(pauses).unwrap_or_default()
+}
+
 impl Server {
     /// Tells everybody, ends connections in good order, then the rest.
     pub async fn close(&self, app: &SharedApp) {
         app.draining.cancel();
         let away =
             Frame::built(vec![json!({ "reason": "the hub is going away; connect again in a moment" })]);
-        for conn in app.sockets.all_ides() {
-            conn.outbox.event(name::GOING_AWAY, away.clone());
-        }
-        for conn in app.sockets.all_drones() {
-            conn.outbox.event(name::GOING_AWAY, away.clone());
-        }
-        let limit = app.sockets.settings.close;
+        let SocketSettings { close: limit, farewell, .. } = app.sockets.settings;
+        let outboxes = app.sockets.all_ides().into_iter().map(|conn| Arc::clone(&conn.outbox));
+        let outboxes =
+            outboxes.chain(app.sockets.all_drones().into_iter().map(|conn| Arc::clone(&conn.outbox)));
+        // One by one over a while: told all at once, they would all come to the next hub at once.
+        tell_in_turn(outboxes.collect(), farewell, |outbox| outbox.event(name::GOING_AWAY, away.clone()))
+            .await;
         // The library waits for peers; one that does not read would be waited for for ever.
         if tokio::time::timeout(limit, self.io.close()).await.is_err() {
             tracing::info!("connections did not end in time and are cut");
@@ -132,5 +156,17 @@ impl Server {
         if tokio::time::timeout(limit, app.sockets.tasks.wait()).await.is_err() {
             tracing::warn!("work for connections did not end in time");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_are_told_that_the_hub_goes_away_are_told_one_after_another() {
+        let over = Duration::from_millis(500);
+        let pause = |count| pause_between(count, over).as_millis();
+        assert_eq!([0, 1, 2, 3, 501].map(pause), [0, 0, 500, 250, 1]);
     }
 }

@@ -15,6 +15,7 @@ use crate::app::SharedApp;
 use crate::auth::{SignInError, SignedIn};
 use crate::http::extract::{ClientAddress, JsonBody, Signed};
 use crate::http::problem::Problem;
+use crate::socket::sockets::end_token;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -71,6 +72,7 @@ async fn sign_in(
 
 async fn sign_out(State(app): State<SharedApp>, Signed(who): Signed) -> Result<StatusCode, Problem> {
     app.auth.sign_out(&who).await?;
+    end_token(&app, who.token_id());
     Ok(StatusCode::NO_CONTENT)
 }
 

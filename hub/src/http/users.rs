@@ -18,6 +18,7 @@ use crate::auth::account::{NewAccount, Role, role_names};
 use crate::http::audit;
 use crate::http::extract::{Administrator, JsonBody, List, Paging, Query, present};
 use crate::http::problem::Problem;
+use crate::socket::sockets::end_user;
 use crate::store::UserRecord;
 
 #[derive(Deserialize, JsonSchema)]
@@ -138,10 +139,14 @@ async fn change(
         }
         record.disabled = disabled;
     }
+    let ends = record.disabled || password.is_some();
     if let Some(password) = password {
         app.auth.set_password(&mut record, &password).await.map_err(problem)?;
     }
     app.store.update_user(record.clone()).await?;
+    if ends {
+        end_user(&app, &record.user.id);
+    }
     audit::write(&app, &who, "user.change", record.user.id.as_str()).await?;
     Ok(Json(record.user))
 }
@@ -154,6 +159,7 @@ async fn sign_out(
     let mut record = find(&app, id).await?;
     record.tokens_valid_from = Timestamp::now();
     app.store.update_user(record.clone()).await?;
+    end_user(&app, &record.user.id);
     audit::write(&app, &who, "user.sign-out", record.user.id.as_str()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -85,12 +85,21 @@ pub(super) async fn authenticate(
     owned: Owned,
     auth: Result<Value, ParserError>,
 ) -> Result<(), Refused> {
-    let app = app.upgrade().ok_or_else(|| Refused(Refusal::new(Code::Draining, "the hub is going away")))?;
+    let Some(app) = app.upgrade() else {
+        if let Some(guard) = guard_of(&socket) {
+            guard.kill();
+        }
+        return Err(Refused(Refusal::new(Code::Draining, "the hub is going away")));
+    };
     let connected = match admit(&app, &socket, owned, auth).await {
         Ok(connected) => connected,
         Err(refusal) => {
+            let refusal = refusal.shortened();
             app.sockets.metrics.refused.inc();
             tracing::info!(code = refusal.code.as_str(), "refused a connection: {refusal}");
+            if !is_final(refusal.code) {
+                break_off(&app, &socket).await;
+            }
             return Err(Refused(refusal));
         }
     };
@@ -110,6 +119,33 @@ pub(super) async fn authenticate(
     Ok(())
 }
 
+/// Whether it is of no use to come again.
+fn is_final(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unauthorized | Code::TokenExpired | Code::Forbidden | Code::Superseded | Code::Protocol
+    )
+}
+
+/// Ends the connection without an answer. A client that is refused stays away for good; one whose connection breaks
+/// comes back.
+async fn break_off(app: &SharedApp, socket: &SocketRef) {
+    let Some(guard) = guard_of(socket) else { return };
+    let (sid, lifeline) = (socket.id.to_string(), Lifeline::new(guard));
+    lifeline.kill();
+    app.sockets.lifelines.insert(sid.clone(), lifeline);
+    // By then the library has given it up, also where another TCP connection waits for the answer.
+    tokio::select! {
+        () = tokio::time::sleep(app.sockets.settings.connect_timeout * 2) => {}
+        () = app.draining.cancelled() => {}
+    }
+    app.sockets.lifelines.remove(&sid);
+}
+
+fn guard_of(socket: &SocketRef) -> Option<Guard> {
+    socket.req_parts().extensions.get::<ConnectInfo<Guard>>().map(|ConnectInfo(guard)| guard.clone())
+}
+
 async fn admit(
     app: &SharedApp,
     socket: &SocketRef,
@@ -117,11 +153,7 @@ async fn admit(
     auth: Result<Value, ParserError>,
 ) -> Result<Connected, Refusal> {
     let auth = auth.map_err(|_| Refusal::new(Code::Protocol, "the CONNECT payload must be an object"))?;
-    let guard = socket
-        .req_parts()
-        .extensions
-        .get::<ConnectInfo<Guard>>()
-        .map(|ConnectInfo(guard)| guard.clone())
+    let guard = guard_of(socket)
         .ok_or_else(|| Refusal::new(Code::Internal, "this listener cannot carry Socket.IO"))?;
     let lifeline = Lifeline::new(guard);
     let limits = app.sockets.settings.outbox;

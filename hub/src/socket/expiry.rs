@@ -4,24 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use protocol::ide::name;
 use serde_json::json;
 use tokio::sync::watch;
 
 use crate::app::SharedApp;
+use crate::auth::Principal;
 use crate::socket::frame::Frame;
 use crate::socket::ide::IdeConn;
 
 const WARNED_BEFORE: Duration = Duration::from_mins(1);
-const GRACE: Duration = Duration::from_secs(30);
 /// Timers do not see the wall clock jump, so it is looked at this often.
 const LONGEST_SLEEP: Duration = Duration::from_mins(5);
 
-/// When a connection's token ends.
+/// A connection's token, and when it ends.
 #[derive(Debug)]
 pub(super) struct Expiry {
     /// `None`: the connection is gone.
     at: watch::Sender<Option<Timestamp>>,
+    /// Locked for a look only.
+    token_id: Mutex<String>,
 }
 
 /// What is due now, or when to look again.
@@ -33,11 +36,18 @@ enum Due {
 }
 
 impl Expiry {
-    pub(super) fn new(at: Timestamp) -> Self {
-        Self { at: watch::Sender::new(Some(at)) }
+    pub(super) fn new(who: &Principal) -> Self {
+        let at = watch::Sender::new(Some(who.expires_at()));
+        Self { at, token_id: Mutex::new(who.token_id().to_owned()) }
     }
 
-    pub(super) fn renew(&self, at: Timestamp) {
+    pub(super) fn is_of(&self, token_id: &str) -> bool {
+        *self.token_id.lock() == token_id
+    }
+
+    pub(super) fn renew(&self, who: &Principal) {
+        let at = who.expires_at();
+        who.token_id().clone_into(&mut self.token_id.lock());
         self.at.send_if_modified(|known| known.is_some() && known.replace(at) != Some(at));
     }
 
@@ -49,10 +59,11 @@ impl Expiry {
 /// Watches one connection until it is gone.
 pub(super) async fn watch(app: SharedApp, conn: Arc<IdeConn>) {
     let mut at = conn.expiry.at.subscribe();
+    let grace = app.sockets.settings.expiry_grace;
     let mut warned_of = None;
     loop {
         let Some(expires_at) = *at.borrow_and_update() else { return };
-        let wait = match due(expires_at, Timestamp::now(), warned_of == Some(expires_at)) {
+        let wait = match due(expires_at, Timestamp::now(), warned_of == Some(expires_at), grace) {
             Due::Wait(wait) => wait,
             Due::Warn => {
                 warned_of = Some(expires_at);
@@ -74,15 +85,15 @@ pub(super) async fn watch(app: SharedApp, conn: Arc<IdeConn>) {
     }
 }
 
-fn due(expires_at: Timestamp, now: Timestamp, warned: bool) -> Due {
+fn due(expires_at: Timestamp, now: Timestamp, warned: bool, grace: Duration) -> Due {
     let left = Duration::try_from(expires_at.duration_since(now)).unwrap_or_default();
     let over = Duration::try_from(now.duration_since(expires_at)).unwrap_or_default();
-    if over >= GRACE {
+    if expires_at <= now && over >= grace {
         Due::End
     } else if left <= WARNED_BEFORE && !warned {
         Due::Warn
     } else if left <= WARNED_BEFORE {
-        Due::Wait((left + GRACE).saturating_sub(over).max(Duration::from_millis(100)))
+        Due::Wait((left + grace).saturating_sub(over).max(Duration::from_millis(100)))
     } else {
         Due::Wait(left.saturating_sub(WARNED_BEFORE).min(LONGEST_SLEEP))
     }
@@ -97,7 +108,9 @@ mod tests {
     #[test]
     fn a_client_is_warned_a_minute_before_and_ended_after_the_grace() {
         let now = Timestamp::UNIX_EPOCH;
-        let at = |seconds, warned| due(now + SignedDuration::from_secs(seconds), now, warned);
+        let at = |seconds, warned| {
+            due(now + SignedDuration::from_secs(seconds), now, warned, Duration::from_secs(30))
+        };
         assert_eq!(at(3600, false), Due::Wait(Duration::from_mins(5)));
         assert_eq!(at(100, false), Due::Wait(Duration::from_secs(40)));
         assert_eq!(at(60, false), Due::Warn);

@@ -1,5 +1,5 @@
-//! One accepted TCP connection, with what neither the server nor the library offers: a limit on stuck writes, a kill
-//! switch, a gate for reads and a probe.
+//! One accepted TCP connection, with what neither the server nor the library offers: limits on stuck writes and on
+//! requests that are never sent whole, a kill switch, a gate for reads and a probe.
 //!
 //! The library never reaps a peer that stops reading: its writer sits inside a write that nothing wakes, and the
 //! disconnect waits for that writer. So the IO itself must fail. Killing it is also the only way to make a client come
@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
+
+use crate::socket::listener::ListenerLimits;
 
 /// Handle to one connection. Travels with every request that comes over it.
 #[derive(Clone, Debug)]
@@ -33,6 +35,12 @@ struct Shared {
     unacknowledged_limit: AtomicU32,
     reader: AtomicWaker,
     writer: AtomicWaker,
+    /// Requests that are read whole and not yet answered.
+    under_way: AtomicUsize,
+    /// How many have been answered.
+    answered: AtomicUsize,
+    /// It carries something else than requests now.
+    upgraded: AtomicBool,
     /// Bytes have left for the kernel: whoever waits for room may try again.
     written: Notify,
 }
@@ -44,6 +52,9 @@ impl Guard {
             killed: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             unacknowledged_limit: AtomicU32::new(0),
+            under_way: AtomicUsize::new(0),
+            answered: AtomicUsize::new(0),
+            upgraded: AtomicBool::new(false),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
             written: Notify::new(),
@@ -84,6 +95,28 @@ impl Guard {
         let _timed_out = tokio::time::timeout(at_most, self.0.written.notified()).await;
     }
 
+    /// A request has been read to its end.
+    pub(crate) fn request_read(&self) {
+        self.0.under_way.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A request that was read is answered: from now on the next one is waited for.
+    pub(crate) fn answered(&self) {
+        self.0.answered.fetch_add(1, Ordering::AcqRel);
+        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
+        self.0.reader.wake();
+    }
+
+    pub(crate) fn upgraded(&self) {
+        self.0.upgraded.store(true, Ordering::Release);
+    }
+
+    /// How many requests were before the one that is being waited for; `None`: none is.
+    fn awaits_request(&self) -> Option<usize> {
+        let busy = self.0.upgraded.load(Ordering::Acquire) || self.0.under_way.load(Ordering::Acquire) > 0;
+        (!busy).then(|| self.0.answered.load(Ordering::Acquire))
+    }
+
     fn check(&self) -> io::Result<()> {
         if self.0.killed.load(Ordering::Acquire) {
             Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was killed by the hub"))
@@ -98,23 +131,71 @@ impl Guard {
 pub struct GuardedIo {
     stream: TcpStream,
     guard: Guard,
-    write_stall: Duration,
+    limits: ListenerLimits,
     /// Runs while a write is stuck.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Runs while a request is waited for.
+    patience: Option<Patience>,
     /// What the kernel was told last.
     unacknowledged_limit: u32,
     /// Counts this connection for as long as it lives.
     _permit: super::listener::AddressPermit,
 }
 
+/// How long the next request is waited for.
+#[derive(Debug)]
+struct Patience {
+    /// Requests before it.
+    before: usize,
+    /// Something of it is there.
+    begun: bool,
+    ends: Pin<Box<Sleep>>,
+}
+
 impl GuardedIo {
     pub(super) fn new(
         stream: TcpStream,
         guard: Guard,
-        write_stall: Duration,
+        limits: ListenerLimits,
         permit: super::listener::AddressPermit,
     ) -> Self {
-        Self { stream, guard, write_stall, stalled: None, unacknowledged_limit: 0, _permit: permit }
+        Self {
+            stream,
+            guard,
+            limits,
+            stalled: None,
+            patience: None,
+            unacknowledged_limit: 0,
+            _permit: permit,
+        }
+    }
+
+    /// Fails the reading of a request that does not come to its end. `came`: something was read.
+    fn watch_request(&mut self, came: bool, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(before) = self.guard.awaits_request() else {
+            self.patience = None;
+            return Ok(());
+        };
+        let ListenerLimits { request, idle, .. } = self.limits;
+        let ends = |limit| Box::pin(tokio::time::sleep(limit));
+        let patience = match &mut self.patience {
+            Some(patience) if patience.before == before => patience,
+            // Who has just connected has something to say.
+            none => none.insert(Patience {
+                before,
+                begun: before == 0,
+                ends: ends(if before == 0 { request } else { idle }),
+            }),
+        };
+        if came && !patience.begun {
+            patience.begun = true;
+            patience.ends = ends(request);
+        }
+        if patience.ends.as_mut().poll(cx).is_ready() {
+            self.guard.kill();
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "no whole request came in time"));
+        }
+        Ok(())
     }
 
     fn apply_probe(&mut self) {
@@ -138,7 +219,7 @@ impl GuardedIo {
             Poll::Pending => {
                 self.guard.0.writer.register(cx.waker());
                 self.guard.check()?;
-                let limit = self.write_stall;
+                let limit = self.limits.write_stall;
                 let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
                 if stalled.as_mut().poll(cx).is_ready() {
                     self.guard.kill();
@@ -165,7 +246,10 @@ impl AsyncRead for GuardedIo {
         if self.guard.0.paused.load(Ordering::Acquire) {
             return Poll::Pending;
         }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let filled = buf.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.watch_request(buf.filled().len() > filled, cx)?;
+        outcome
     }
 }
 

@@ -98,7 +98,7 @@ impl IdeConn {
             user: principal.id().clone(),
             tab: tab.map(Into::into),
             outbox,
-            expiry: Expiry::new(principal.expires_at()),
+            expiry: Expiry::new(&principal),
             comes_back,
             routes: Mutex::new(Routes { last_seq, ..Routes::default() }),
             rate: Mutex::new(Bucket::new(REQUEST_BURST, REQUESTS_PER_SECOND, Instant::now())),
@@ -288,14 +288,15 @@ impl IdeConn {
         tasks.spawn(async move {
             let renewed = app.auth.authenticate(&token).await.and_then(|principal| {
                 if *principal.id() == conn.user {
-                    Ok(principal.expires_at())
+                    Ok(principal)
                 } else {
                     Err(Refusal::new(Code::Forbidden, "the token is of another user"))
                 }
             });
             match renewed {
-                Ok(expires_at) => {
-                    conn.expiry.renew(expires_at);
+                Ok(principal) => {
+                    let expires_at = principal.expires_at();
+                    conn.expiry.renew(&principal);
                     answer.answer(vec![true.into(), serde_json::json!({ "expiresAt": expires_at })]);
                 }
                 Err(refusal) => refuse(name::AUTH_REFRESH, &refusal, answer),

@@ -18,13 +18,22 @@ use crate::socket::guard::{Guard, GuardedIo};
 pub struct ListenerLimits {
     /// A connection whose peer takes nothing for this long is ended.
     pub write_stall: Duration,
+    /// A request that is not sent whole within this ends its connection.
+    pub request: Duration,
+    /// A connection on which no further request is begun for this long is ended. Longer than clients keep one for later.
+    pub idle: Duration,
     /// Open connections of one address. Behind a proxy all come from one: set it high there.
     pub per_address: usize,
 }
 
 impl Default for ListenerLimits {
     fn default() -> Self {
-        Self { write_stall: Duration::from_secs(10), per_address: 1024 }
+        Self {
+            write_stall: Duration::from_secs(10),
+            request: Duration::from_mins(1),
+            idle: Duration::from_mins(2),
+            per_address: 1024,
+        }
     }
 }
 
@@ -60,7 +69,7 @@ impl Listener for GuardedListener {
                 continue;
             }
             let guard = Guard::new(peer);
-            return (GuardedIo::new(stream, guard.clone(), self.limits.write_stall, permit), guard);
+            return (GuardedIo::new(stream, guard.clone(), self.limits, permit), guard);
         }
     }
 

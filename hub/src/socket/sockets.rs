@@ -107,6 +107,12 @@ impl Sockets {
         }
     }
 
+    fn end(&self, which: impl Fn(&IdeConn) -> bool) {
+        for conn in self.all_ides().iter().filter(|conn| which(conn)) {
+            conn.outbox.kill();
+        }
+    }
+
     pub(super) fn all_ides(&self) -> Vec<Arc<IdeConn>> {
         self.ides.read().values().cloned().collect()
     }
@@ -127,9 +133,10 @@ impl std::fmt::Debug for Sockets {
 
 /// Ends every connection of the user, so that each must prove itself anew.
 pub fn end_user(app: &SharedApp, user: &UserId) {
-    for conn in app.sockets.all_ides() {
-        if conn.user == *user {
-            conn.outbox.kill();
-        }
-    }
+    app.sockets.end(|conn| conn.user == *user);
+}
+
+/// Ends the connections that were made or last renewed with this token.
+pub fn end_token(app: &SharedApp, token_id: &str) {
+    app.sockets.end(|conn| conn.expiry.is_of(token_id));
 }

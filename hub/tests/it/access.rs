@@ -169,3 +169,49 @@ async fn one_account_has_a_bounded_number_of_connections() {
     let ide = hub.person("bob").await;
     hub.ide(&ide).await.request("requestSessionLock", &lock_args(&ann)).await;
 }
+
+#[tokio::test]
+async fn whoever_is_signed_out_or_disabled_is_cut_off_at_once() {
+    let hub = Hub::start().await;
+    let ann = hub.person("ann").await;
+    let record = hub.app.store.user(&ann.user).await.unwrap().unwrap();
+    let elsewhere = hub.app.auth.issue(&record.user).unwrap().token;
+    let here = Ide::connect(&hub.url, json!({ "token": ann.token })).await;
+    let there = Ide::connect(&hub.url, json!({ "token": elsewhere })).await;
+    assert_eq!(hub.rest("POST", "/auth/sign-out", &ann.token, None).await.0, 204);
+    assert!(here.refused().await.contains("unauthorized"), "it came back with a token that is good no more");
+    there.request("sessionHeartbeat", &json!([])).await;
+    assert_eq!(there.connects(), 1, "another sign-in of the same user is not harmed");
+    let admin = hub.admin().await;
+    let path = format!("/users/{}", ann.user);
+    let (status, _) = hub.rest("PATCH", &path, &admin, Some(json!({ "disabled": true }))).await;
+    assert_eq!(status, 200);
+    assert!(there.refused().await.contains("unauthorized"));
+}
+
+#[tokio::test]
+async fn a_new_password_and_a_sign_out_by_an_administrator_end_open_connections() {
+    let hub = Hub::start().await;
+    let admin = hub.admin().await;
+    for (name, method, path, body) in [
+        ("ann", "PATCH", "", Some(json!({ "password": "a new and long one" }))),
+        ("bob", "POST", "/sign-out", None),
+    ] {
+        let person = hub.person(name).await;
+        let ide = hub.ide(&person).await;
+        let (status, _) = hub.rest(method, &format!("/users/{}{path}", person.user), &admin, body).await;
+        assert!([200, 204].contains(&status), "{status}");
+        assert!(ide.refused().await.contains("unauthorized"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_does_not_outlive_its_token() {
+    let hub = Hub::start_with(|config| config.sockets.expiry_grace = Duration::ZERO).await;
+    let ann = hub.person("ann").await;
+    let record = hub.app.store.user(&ann.user).await.unwrap().unwrap();
+    let short = hub.app.auth.issue_for(&record.user, Duration::from_secs(1)).unwrap().token;
+    let ide = Ide::connect(&hub.url, json!({ "token": short })).await;
+    eventually("the connection is ended", async || (ide.connects() > 1 || ide.is_refused()).then_some(()))
+        .await;
+}

@@ -7,6 +7,7 @@ mod bad_input;
 mod drones;
 mod flow;
 mod locks;
+mod requests;
 mod restart;
 mod sessions;
 mod turns;

@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::models::Wishes;
-use super::owner;
 
 /// How long drones may take to stop. With what the hub itself needs, all is over within five seconds.
 const DRONE_GRACE: Duration = Duration::from_millis(2500);
@@ -54,7 +53,6 @@ impl LocalHub {
         if address.ip().is_loopback() {
             config.hosts = AllowedHosts::loopback();
         }
-        config.token_life = owner::TOKEN_LIFE;
         config.providers.clone_from(&wishes.providers);
         config.default_model = wishes.default_model();
         config.demo = Demo::On;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::data_dir::write_private;
 
-pub(super) const TOKEN_LIFE: Duration = Duration::from_hours(365 * 24);
+const TOKEN_LIFE: Duration = Duration::from_hours(365 * 24);
 /// A token with less than this left is renewed.
 const RENEWED_BEFORE: Duration = Duration::from_hours(30 * 24);
 
@@ -26,7 +26,7 @@ pub(super) async fn token(app: &App, owner: &UserRecord, file: &Path) -> anyhow:
         }
         _ => {}
     }
-    let issued = app.auth.issue(&owner.user).context("failed to issue the owner's token")?;
+    let issued = app.auth.issue_for(&owner.user, TOKEN_LIFE).context("failed to issue the owner's token")?;
     write_private(file, issued.token.as_bytes())
         .with_context(|| format!("failed to write the token to {}", file.display()))?;
     Ok(issued.token)

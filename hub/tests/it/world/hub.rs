@@ -95,6 +95,13 @@ impl Hub {
         begin.elapsed()
     }
 
+    /// The token of an administrator.
+    pub(crate) async fn admin(&self) -> String {
+        let account = NewAccount::admin("root@example.org".to_owned());
+        let record = self.app.auth.create_account(account, None).await.unwrap();
+        self.app.auth.issue(&record.user).unwrap().token
+    }
+
     pub(crate) async fn person(&self, name: &str) -> Person {
         let account = NewAccount {
             email: format!("{name}@example.org"),

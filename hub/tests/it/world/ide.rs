@@ -84,6 +84,10 @@ impl Ide {
         eventually("the connection is refused", async || self.shared.now.lock().refused.clone()).await
     }
 
+    pub(crate) fn is_refused(&self) -> bool {
+        self.shared.now.lock().refused.is_some()
+    }
+
     pub(crate) fn connects(&self) -> u32 {
         self.shared.now.lock().connects
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid};
 use tokio::time::{Instant, sleep};
 
 use super::environment::MARKER;
@@ -69,6 +69,7 @@ pub(super) fn signal_all(entries: &[Entry], signal: Signal) {
 pub(super) async fn sweep_below(shell: i32, end: &mut Option<End>) -> usize {
     let patience = Instant::now() + PATIENCE;
     loop {
+        kill_group(shell, end.is_none());
         freeze_below();
         if let Some(found) = reap(shell) {
             *end = Some(found);
@@ -79,6 +80,16 @@ pub(super) async fn sweep_below(shell: i32, end: &mut Option<End>) -> usize {
         }
         kill_all(&left);
         sleep(PAUSE).await;
+    }
+}
+
+/// Kills the command's own process group: one call, for which there is time even where hundreds of processes take it all.
+fn kill_group(shell: i32, is_there: bool) {
+    // The number of a shell that was reaped is its group's as long as one of those that it left is in there.
+    let is_group = |child: &i32| getpgid(Some(Pid::from_raw(*child))) == Ok(Pid::from_raw(shell));
+    let me = nix::unistd::getpid().as_raw();
+    if is_there || process::children(me).unwrap_or_default().iter().any(is_group) {
+        let _gone = killpg(Pid::from_raw(shell), Signal::SIGKILL);
     }
 }
 

@@ -219,12 +219,12 @@ async fn wait_until_alone(spec: &Spec, shell: i32, end: &mut Option<End>, signal
         if let Some(found) = reaper::reap(shell) {
             *end = Some(found);
         }
-        let left = reaper::below_us().len();
-        if left == 0 {
-            return Waited::Alone;
-        }
-        if left > spec.limits.processes {
+        // The quick look first: a fork bomb leaves no time for a thorough one.
+        if reaper::has_more_below_than(spec.limits.processes) {
             return Waited::Crowded;
+        }
+        if reaper::below_us().is_empty() {
+            return Waited::Alone;
         }
         if Instant::now() >= patience {
             return Waited::Late;

@@ -1,3 +1,5 @@
+use std::os::unix::fs::FileExt as _;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -108,13 +110,13 @@ async fn a_disk_that_takes_nothing_leaves_memory_with_its_bound_and_nothing_is_l
     assert_eq!(text(&outbox.next().await.unwrap()).1, "goes on");
 }
 
-/// Empties the file that is behind the outbox.
-fn lose_spilled_events(directory: &Path) {
+/// Damages the first event in the file that is behind the outbox.
+fn damage_spilled_event(directory: &Path) {
     let directory = directory.canonicalize().unwrap();
     let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten().map(|entry| entry.path());
     let spills = open.filter(|fd| std::fs::read_link(fd).is_ok_and(|file| file.starts_with(&directory)));
     for fd in spills {
-        std::fs::File::options().write(true).open(fd).unwrap().set_len(0).unwrap();
+        std::fs::File::options().write(true).open(fd).unwrap().write_all_at(b"!", 0).unwrap();
     }
 }
 
@@ -125,7 +127,7 @@ async fn an_event_that_cannot_be_read_again_ends_the_sending_and_nothing_after_i
     for number in 0..5 {
         outbox.push(&event(&format!("event {number}"))).await.unwrap();
     }
-    lose_spilled_events(dir.path());
+    damage_spilled_event(dir.path());
     let limit = std::time::Duration::from_secs(5);
     let mut sent = 0;
     let end = loop {

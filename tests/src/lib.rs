@@ -2,6 +2,8 @@
 //! scripted model server.
 
 pub mod api;
+#[cfg(feature = "control-plane")]
+pub mod control_plane;
 pub mod deadline;
 pub mod gadget;
 pub mod ide;

@@ -1,0 +1,101 @@
+//! The command line of `gadget-operator`. Each setting can come from the environment as well.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Parser, ValueEnum};
+use crds::DroneClassSpec;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use operator::config::{Config, DEFAULT_CLASS, LeaseConfig};
+use url::Url;
+
+/// Turns Gadget's resources into pods and claims
+#[derive(Clone, Debug, Parser)]
+#[command(name = "gadget-operator", version)]
+pub(crate) struct Args {
+    /// Namespace of the drones [default: the operator's own]
+    #[arg(long, value_name = "NAMESPACE", env = "GADGET_NAMESPACE")]
+    namespace: Option<String>,
+    /// What drones connect to, such as <http://gadget-hub:8420>
+    #[arg(long, value_name = "URL", env = "GADGET_HUB_URL")]
+    hub_url: Url,
+    /// File with the spec of a DroneClass, in YAML: class `default` is made from it when it is missing
+    #[arg(long, value_name = "FILE", env = "GADGET_DEFAULT_CLASS")]
+    default_class: Option<PathBuf>,
+    /// Class of sessions that name none
+    #[arg(long, value_name = "NAME", env = "GADGET_CLASS", default_value = DEFAULT_CLASS)]
+    class: String,
+    /// Service account of the drones' pods
+    #[arg(long, value_name = "NAME", env = "GADGET_DRONE_SERVICE_ACCOUNT", default_value = "gadget-drone")]
+    drone_service_account: String,
+    /// Address of `/healthz`, `/readyz` and `/metrics`; port 0 picks a free one
+    #[arg(long, value_name = "ADDRESS", env = "GADGET_LISTEN", default_value = "0.0.0.0:8081")]
+    pub(crate) listen: SocketAddr,
+    /// Lease by which one operator of several leads
+    #[arg(long, value_name = "NAME", env = "GADGET_LEASE", default_value = "gadget-operator")]
+    lease: String,
+    /// This operator's name among them [default: the host's, and something random]
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    identity: Option<String>,
+    /// How the log is written
+    #[arg(long, value_name = "FORMAT", env = "GADGET_LOG_FORMAT", value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
+    /// How to reach the API server [default: KUBECONFIG, else as a pod does]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+impl Args {
+    pub(crate) async fn into_config(self) -> anyhow::Result<(Config, kube::Config)> {
+        let cluster = cluster(self.kubeconfig.as_deref()).await?;
+        let default_class = self.default_class.as_deref().map(read_class).transpose()?;
+        let identity = match self.identity {
+            Some(identity) => identity,
+            None => random_identity()?,
+        };
+        let namespace = self.namespace.unwrap_or_else(|| cluster.default_namespace.clone());
+        let config = Config {
+            default_class,
+            class: self.class,
+            drone_service_account: self.drone_service_account,
+            lease: LeaseConfig::new(self.lease, identity.clone()),
+            ..Config::new(namespace, self.hub_url, identity)
+        };
+        Ok((config, cluster))
+    }
+}
+
+async fn cluster(file: Option<&Path>) -> anyhow::Result<kube::Config> {
+    let mut config = match file {
+        Some(file) => {
+            let read = Kubeconfig::read_from(file)
+                .with_context(|| format!("failed to read the kubeconfig {}", file.display()))?;
+            kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?
+        }
+        None => kube::Config::infer().await.context("failed to find out how to reach the API server")?,
+    };
+    // Work that goes wrong is tried again by the queue, which knows what has changed meanwhile.
+    config.default_retry = false;
+    Ok(config)
+}
+
+fn read_class(file: &Path) -> anyhow::Result<DroneClassSpec> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("failed to read the default class {}", file.display()))?;
+    serde_saphyr::from_str(&text)
+        .with_context(|| format!("the default class {} is not the spec of a DroneClass", file.display()))
+}
+
+fn random_identity() -> anyhow::Result<String> {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let random = getrandom::u32().context("failed to get random bytes")?;
+    Ok(format!("{}-{random:08x}", host.trim()))
+}

@@ -14,6 +14,11 @@
   value: kube
 - name: GADGET_NAMESPACE
   value: {{ include "gadget.dronesNamespace" . }}
+- name: GADGET_CLASS
+  value: {{ .Values.drones.className }}
+- name: GADGET_DRONE_SERVICE_ACCOUNT
+  value: {{ include "gadget.drone" . }}
+{{- include "gadget.variable" (list "GADGET_IDLE_TIMEOUT" .Values.drones.class.idleTimeout) }}
 {{- include "gadget.variable" (list "GADGET_PUBLIC_URL" (include "gadget.publicUrl" .)) }}
 {{- with .Values.hub }}
 {{- if .allowedHosts }}

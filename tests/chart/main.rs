@@ -1,0 +1,19 @@
+//! The charts: what `helm template` makes of them, what the real API server says to it, and a release's life.
+
+mod arguments;
+mod cluster;
+mod common;
+mod crds;
+mod drones;
+mod grants;
+mod hub;
+mod lint;
+mod monitoring;
+mod operator;
+mod rbac;
+mod reach;
+mod release;
+mod rendered;
+mod schema;
+mod server;
+mod user_policy;

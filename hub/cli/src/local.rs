@@ -37,11 +37,17 @@ pub(crate) async fn run(args: LocalArgs, console: &mut Console) -> anyhow::Resul
 
     let listener = listen::bind(listen, &data).await?;
     let running = LocalHub::start(&data, lock, listener, &wishes).await?;
-    let prepared = prepare(&running, &data, &wishes, project, workspace).await;
+    // A model server that does not answer is waited for; whoever wants to stop is not kept by that.
+    let prepared = tokio::select! {
+        prepared = prepare(&running, &data, &wishes, project, workspace) => prepared.map(Some),
+        () = interrupts.recv() => Ok(None),
+    };
     let outcome = match prepared {
-        Ok((ready, place)) => {
+        Ok(Some((ready, place))) => {
             serve(&running, &ready, place, prompt.as_deref(), json, console, &mut interrupts).await
         }
+        Ok(None) if prompt.is_some() => Ok(turn::TurnEnd::Aborted.exit_code()),
+        Ok(None) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(error),
     };
     // A hub that has gone is not found by other commands any more.

@@ -19,7 +19,7 @@ use crate::console::Console;
 use crate::live::{Live, Request, Target, Update};
 
 /// How long an abort may take before the terminal is given back.
-const ABORT_PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const ABORT_PATIENCE: Duration = Duration::from_millis(1250);
 
 /// How a turn in the terminal ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

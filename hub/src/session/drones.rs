@@ -145,6 +145,10 @@ pub async fn claim(
     user: &UserId,
     choice: &DroneChoice,
 ) -> Result<DroneId, Refusal> {
+    // What is started now would be stopped at once, or be nobody's.
+    if app.draining.is_cancelled() {
+        return Err(Refusal::new(Code::Draining, "the hub is going away; try again in a moment"));
+    }
     check_there(app, session).await?;
     let drone = match choice {
         DroneChoice::Own => claim_own(app, session, user).await?,

@@ -254,6 +254,7 @@ impl DroneConn {
             }
         } else {
             drop(route);
+            self.rest_soon(app);
             let generation = self.generation;
             let ack = HelloAck { generation, session_token: None, expires_at: None, stored_seq: None };
             answer.answer(vec![json!(ack)]);
@@ -261,6 +262,28 @@ impl DroneConn {
                 self.say(said);
             }
         }
+    }
+
+    /// A drone that still works for no session when it has been idle for as long as one that does may be is stopped.
+    fn rest_soon(self: &Arc<Self>, app: &SharedApp) {
+        let idle = app.sessions.limits.idle;
+        // Nought is never.
+        if idle.is_zero() {
+            return;
+        }
+        let (app, conn) = (Arc::clone(app), Arc::downgrade(self));
+        let tasks = app.sockets.tasks.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(idle) => {}
+                () = app.draining.cancelled() => return,
+            }
+            if let Some(conn) = conn.upgrade()
+                && matches!(*conn.route.lock(), Route::Free(_))
+            {
+                drones::suspend_idle(&app, &conn.drone).await;
+            }
+        });
     }
 
     /// The drone works for this session now. Says hello to it in the drone's name; where the drone has yet to say its

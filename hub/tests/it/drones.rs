@@ -134,3 +134,13 @@ async fn a_session_s_metrics_add_up_its_turns() {
     assert_eq!((&metrics["tokens"]["input"], &metrics["tokens"]["output"]), (&json!(7), &json!(5)));
     assert!(metrics["timeToFirstTokenMs"]["median"].is_u64(), "{metrics}");
 }
+
+#[tokio::test]
+async fn a_drone_that_nobody_takes_is_suspended_after_the_same_time() {
+    let hub = Hub::start_with(|config| config.sessions.idle = Duration::from_millis(300)).await;
+    let ann = hub.person("ann").await;
+    let (_, made) = hub.rest("POST", "/drones", &ann.token, Some(json!({}))).await;
+    let drone = FakeDrone::start(&hub.url, made["_id"].as_str().unwrap().into());
+    drone.welcomed().await;
+    eventually("it is suspended", async || (!hub.fleet.is_running(&drone.id)).then_some(())).await;
+}

@@ -17,10 +17,11 @@ use tokio_util::task::TaskTracker;
 
 use super::models::Wishes;
 
-/// How long drones may take to stop. With what the hub itself needs, all is over within five seconds.
-const DRONE_GRACE: Duration = Duration::from_millis(2500);
+/// How long drones may take to stop; their keepers add three quarters of a second. With the abort of a turn before it
+/// ([`crate::turn::ABORT_PATIENCE`]) and what the hub itself needs after it, all is over within five seconds.
+const DRONE_GRACE: Duration = Duration::from_millis(1750);
 /// How long the hub may take to end its connections.
-const HUB_GRACE: Duration = Duration::from_secs(1);
+const HUB_GRACE: Duration = Duration::from_millis(750);
 
 pub(super) struct LocalHub {
     pub app: SharedApp,

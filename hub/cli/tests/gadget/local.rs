@@ -1,8 +1,15 @@
 //! `gadget local` from its first line to its end.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use scripted_model::ScriptedModel;
+use scripted_model::script::{Answer, Script, Step};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use crate::bench::{Home, Local, drone_processes, text, until};
 
@@ -71,10 +78,68 @@ async fn a_person_sees_one_link_and_that_the_demo_is_no_ai() {
     .await;
     assert_eq!(words.matches("/#token=").count(), 1, "{words}");
     assert!(words.contains("scripted, no AI") && words.contains("--ollama"), "{words}");
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(child.id().unwrap().try_into().unwrap()),
-        Signal::SIGTERM,
-    )
-    .unwrap();
+    kill(Pid::from_raw(child.id().unwrap().try_into().unwrap()), Signal::SIGTERM).unwrap();
     assert_eq!(child.wait().await.unwrap().code(), Some(0));
+}
+
+/// What is promised: everything stops within this.
+const STOP: Duration = Duration::from_secs(5);
+
+/// A model server that takes connections and says nothing.
+async fn mute_server() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+#[tokio::test]
+async fn a_signal_while_a_model_server_is_waited_for_stops_the_start() {
+    let home = Home::new();
+    let (mute, url) = mute_server().await;
+    let mut child = home.gadget(["local", "--listen", "127.0.0.1:0", "--openai", &url]).spawn().unwrap();
+    let _connection = mute.accept().await.unwrap();
+    let began = Instant::now();
+    kill(Pid::from_raw(child.id().unwrap().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+    assert!(began.elapsed() < STOP, "{:?}", began.elapsed());
+    assert!(drone_processes(&home.data()).is_empty());
+}
+
+/// Pids of processes with this in their command line.
+fn with_argument(text: &str) -> Vec<i32> {
+    let pids = std::fs::read_dir("/proc").unwrap();
+    let pids = pids.filter_map(|entry| entry.unwrap().file_name().to_string_lossy().parse().ok());
+    let has = |pid: &i32| {
+        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&arguments).contains(text)
+    };
+    pids.filter(has).collect()
+}
+
+#[tokio::test]
+async fn a_command_that_will_not_end_keeps_nothing_from_stopping() {
+    for with_prompt in [false, true] {
+        let home = Home::new();
+        let marker = format!("stubborn-{}", home.dir.path().display());
+        let command = format!("trap '' TERM INT HUP; : {marker}; while :; do sleep 1; done");
+        let script = Script::new([Answer::new([Step::call("shell_exec", json!({ "command": command }))])]);
+        let server = ScriptedModel::of(script).serve_here().await.unwrap();
+        let (_mute, mute_url) = mute_server().await;
+        let url = format!("{}/v1", server.url());
+        let options = ["--openai", &url, "--ollama", &mute_url, "--model", "scripted"];
+        let prompt: &[&str] = if with_prompt { &["--prompt", "go on"] } else { &[] };
+        let mut local = home.local(&[&options[..], prompt].concat()).await;
+        let mut elsewhere = (!with_prompt).then(|| home.gadget(["prompt", "go on"]).spawn().unwrap());
+        until("the command runs", || (!with_argument(&marker).is_empty()).then_some(())).await;
+        let began = Instant::now();
+        local.signal(Signal::SIGTERM);
+        let expected = if with_prompt { 130 } else { 0 };
+        assert_eq!(local.ended().await.code(), Some(expected));
+        assert!(began.elapsed() < STOP, "{:?} (prompt: {with_prompt})", began.elapsed());
+        assert!(drone_processes(&home.data()).is_empty());
+        if let Some(prompt) = &mut elsewhere {
+            prompt.kill().await.unwrap();
+        }
+        assert_eq!(with_argument(&marker), Vec::<i32>::new(), "the command has gone with the rest");
+    }
 }

@@ -170,7 +170,8 @@ impl State {
             }
             Err(refusal) => {
                 let waited = self.drone_refused(&refusal);
-                if self.turn_wants_drone() {
+                // The next hub finds one.
+                if self.turn_wants_drone() && refusal.code != Code::Draining {
                     let words = format!("No drone can be had: {}", refusal.message);
                     self.tell(answer::status(words));
                     self.lose_drone();

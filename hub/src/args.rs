@@ -2,11 +2,13 @@
 //! arguments.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use anyhow::Context as _;
+use clap::{Parser, Subcommand, ValueEnum};
 use hub::config::{AllowedHosts, Demo, HubConfig, Limits, ModelChoice, ProviderSetting};
+use hub::session::state::limits::SessionLimits;
 use hub::store::ProviderKey;
 use protocol::value::Sdk;
 use url::{Host, Url};
@@ -15,14 +17,16 @@ use url::{Host, Url};
 #[derive(Clone, Debug, Parser)]
 #[command(name = "gadget-hub", version)]
 pub(crate) struct HubArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<HubCommand>,
     /// Address to listen on; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS", env = "GADGET_LISTEN", default_value = "127.0.0.1:8420")]
     pub(crate) listen: SocketAddr,
     /// Directory for the store, the hub's keys and workspaces; one hub at a time
-    #[arg(long, value_name = "DIR", env = "GADGET_DATA")]
-    pub(crate) data: PathBuf,
+    #[arg(long, value_name = "DIR", env = "GADGET_DATA", global = true)]
+    data: Option<PathBuf>,
     /// Where people and drones reach the hub [default: the address listened on]
-    #[arg(long, value_name = "URL", env = "GADGET_PUBLIC_URL")]
+    #[arg(long, value_name = "URL", env = "GADGET_PUBLIC_URL", global = true)]
     public_url: Option<Url>,
     /// Names that the hub answers to [default: its own when it listens on loopback, else any]
     #[arg(long = "allow-host", value_name = "NAME", env = "GADGET_ALLOWED_HOSTS", value_delimiter = ',')]
@@ -72,6 +76,24 @@ pub(crate) struct HubArgs {
     /// File that holds the password of --admin-email
     #[arg(long, value_name = "FILE", env = "GADGET_ADMIN_PASSWORD_FILE", requires = "admin_email")]
     pub(crate) admin_password_file: Option<PathBuf>,
+    /// What runs drones: processes of this machine, or pods of a cluster
+    #[arg(long, value_enum, value_name = "FLEET", env = "GADGET_FLEET", default_value_t = FleetKind::Process)]
+    pub(crate) fleet: FleetKind,
+    /// With --fleet kube: namespace of sessions and drones [default: the hub's own]
+    #[arg(long, value_name = "NAMESPACE", env = "GADGET_NAMESPACE")]
+    pub(crate) namespace: Option<String>,
+    /// With --fleet kube: how to reach the cluster [default: the one that the hub runs in]
+    #[arg(long, value_name = "FILE", env = "GADGET_KUBECONFIG")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// With --fleet kube: DroneClass of drones that are started for no session
+    #[arg(long, value_name = "NAME", env = "GADGET_CLASS", default_value = "default")]
+    pub(crate) class: String,
+    /// With --fleet kube: service account of drones' pods
+    #[arg(long, value_name = "NAME", env = "GADGET_DRONE_SERVICE_ACCOUNT", default_value = "gadget-drone")]
+    pub(crate) drone_service_account: String,
+    /// After how long without work a drone is suspended, such as 30m, unless its session says; 0s: never
+    #[arg(long, value_name = "TIME", env = "GADGET_IDLE_TIMEOUT", value_parser = time)]
+    idle_timeout: Option<Duration>,
     /// Program that runs as a drone [default: `gadget-drone` beside this program]
     #[arg(long, value_name = "PROGRAM", env = "GADGET_DRONE")]
     pub(crate) drone: Option<PathBuf>,
@@ -93,6 +115,21 @@ pub(crate) struct HubArgs {
     pub(crate) log_format: LogFormat,
 }
 
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum HubCommand {
+    /// Print a link that signs in once, within an hour; the hub may be running
+    Invite {
+        /// `admin` for the administrator, or an e-mail address; the account is made where there is none
+        account: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FleetKind {
+    Process,
+    Kube,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     Text,
@@ -100,12 +137,30 @@ pub(crate) enum LogFormat {
 }
 
 impl HubArgs {
+    /// Every command needs it, so it is asked for here and not by the parser, which takes it in either place.
+    pub(crate) fn data(&self) -> anyhow::Result<&Path> {
+        self.data.as_deref().context("name the hub's data directory with --data DIR, or GADGET_DATA")
+    }
+
+    /// Where people reach the hub.
+    pub(crate) fn public_url(&self, bound: SocketAddr) -> Result<Url, url::ParseError> {
+        self.public_url.clone().map_or_else(|| own_url(bound), Ok)
+    }
+
     /// `bound` is the address that is really listened on.
-    pub(crate) fn into_config(self, bound: SocketAddr) -> Result<HubConfig, url::ParseError> {
+    pub(crate) fn into_config(self, bound: SocketAddr) -> anyhow::Result<HubConfig> {
+        let (data, public_url) = (self.data()?.to_owned(), self.public_url(bound)?);
         let Self {
+            command: _,
             listen: _,
-            data,
-            public_url,
+            data: _,
+            public_url: _,
+            fleet: _,
+            namespace: _,
+            kubeconfig: _,
+            class: _,
+            drone_service_account: _,
+            idle_timeout,
             hosts,
             origins,
             trust_forwarded_for,
@@ -125,10 +180,6 @@ impl HubArgs {
             prompts_per_minute,
             log_format: _,
         } = self;
-        let public_url = match public_url {
-            Some(url) => url,
-            None => own_url(bound)?,
-        };
         let key = match (key_env, key_file) {
             (Some(name), _) => ProviderKey::Environment { name },
             (None, Some(path)) => ProviderKey::File { path: path.display().to_string() },
@@ -150,6 +201,10 @@ impl HubArgs {
                 prompts_per_minute,
                 ..Limits::default()
             },
+            sessions: SessionLimits {
+                idle: idle_timeout.unwrap_or(SessionLimits::default().idle),
+                ..SessionLimits::default()
+            },
             providers: openai.into_iter().chain(ollama).collect(),
             demo: if demo { Demo::On } else { Demo::Off },
             default_model: model.as_deref().map(model_choice),
@@ -162,6 +217,22 @@ impl HubArgs {
 pub(crate) fn own_url(bound: SocketAddr) -> Result<Url, url::ParseError> {
     let ip = if bound.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { bound.ip() };
     Url::parse(&format!("http://{}", SocketAddr::new(ip, bound.port())))
+}
+
+/// `30m`, `1h30m`, `45s`: as resources spell times.
+fn time(text: &str) -> Result<Duration, String> {
+    let mut rest = text;
+    let mut seconds = Some(0_u64);
+    for (unit, factor) in [('h', 3600_u64), ('m', 60), ('s', 1)] {
+        let Some((digits, after)) = rest.split_once(unit) else { continue };
+        let number = digits.parse().ok().and_then(|number: u64| number.checked_mul(factor));
+        seconds = seconds.zip(number).and_then(|(sum, number)| sum.checked_add(number));
+        rest = after;
+    }
+    match seconds {
+        Some(seconds) if rest.is_empty() && !text.is_empty() => Ok(Duration::from_secs(seconds)),
+        _ => Err("write hours, minutes and seconds, such as 30m".to_owned()),
+    }
 }
 
 fn allowed_hosts(names: Vec<String>, bound: IpAddr) -> AllowedHosts {
@@ -202,6 +273,28 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         HubArgs::command().debug_assert();
+    }
+
+    #[test]
+    fn an_invitation_needs_no_more_than_the_data_directory_in_either_place() {
+        for arguments in [["--data", "/d", "invite", "admin"], ["invite", "admin", "--data", "/d"]] {
+            let args = HubArgs::try_parse_from(["gadget-hub"].iter().chain(&arguments)).unwrap();
+            assert_eq!(args.data().unwrap(), Path::new("/d"));
+            assert!(matches!(args.command, Some(HubCommand::Invite { account }) if account == "admin"));
+        }
+        assert!(HubArgs::try_parse_from(["gadget-hub"]).unwrap().data().is_err());
+    }
+
+    #[test]
+    fn times_are_spelled_as_in_resources() {
+        assert_eq!(
+            config(&["--idle-timeout", "1h30m"], "127.0.0.1:1").sessions.idle,
+            Duration::from_mins(90)
+        );
+        assert_eq!(time("0s"), Ok(Duration::ZERO));
+        for wrong in ["", "5", "m", "30m1h", "-1s", "1d"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,20 +1,25 @@
-//! What a server process has around its hub: a log, signals, drones on the same machine, a first account.
+//! What a server process has around its hub: a log, signals, what runs its drones, a first account.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hub::app::App;
+use hub::app::{App, SharedApp};
+use hub::auth::account::ADMIN;
+use hub::auth::invite;
 use hub::fleet::SharedFleet;
+#[cfg(feature = "kube")]
+use hub::fleet::kube::{KubeConfig, KubeFleet};
 use hub::fleet::process::{Layout, ProcessConfig, ProcessFleet, Program, RestartPolicy};
+use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{LogFormat, own_url};
+use crate::args::{FleetKind, HubArgs, LogFormat, own_url};
 
 /// How long a drone may take to stop.
 const DRONE_GRACE: Duration = Duration::from_secs(30);
@@ -37,8 +42,50 @@ pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
+/// What runs the hub's drones.
+pub(crate) struct Drones {
+    pub(crate) fleet: SharedFleet,
+    /// Lets the hub follow what happens to them, besides what every fleet tells.
+    pub(crate) attach: Box<dyn FnOnce(&SharedApp) + Send>,
+}
+
+impl Drones {
+    pub(crate) async fn open(args: &HubArgs, bound: SocketAddr) -> anyhow::Result<Self> {
+        match args.fleet {
+            FleetKind::Process => Ok(Self {
+                fleet: processes(args.data()?, bound, args.drone.clone())?,
+                attach: Box::new(|_| ()),
+            }),
+            FleetKind::Kube => Self::pods(args).await,
+        }
+    }
+
+    #[cfg(feature = "kube")]
+    async fn pods(args: &HubArgs) -> anyhow::Result<Self> {
+        let cluster = KubeFleet::open(KubeConfig {
+            kubeconfig: args.kubeconfig.clone(),
+            namespace: args.namespace.clone(),
+            class: args.class.clone(),
+            drone_service_account: args.drone_service_account.clone(),
+        })
+        .await?;
+        let fleet = Arc::clone(&cluster) as SharedFleet;
+        Ok(Self { fleet, attach: Box::new(move |app| hub::cluster::attach(app, &cluster)) })
+    }
+
+    #[cfg(not(feature = "kube"))]
+    #[expect(clippy::unused_async, reason = "the other one waits")]
+    async fn pods(args: &HubArgs) -> anyhow::Result<Self> {
+        let HubArgs { namespace: _, kubeconfig: _, class: _, drone_service_account: _, .. } = args;
+        anyhow::bail!(
+            "this gadget-hub cannot run drones in a cluster; take the one of the image, or build it with \
+             `cargo build -p hub --bin gadget-hub --features kube`"
+        )
+    }
+}
+
 /// Drones as processes of this machine.
-pub(crate) fn fleet(data: &Path, bound: SocketAddr, drone: Option<PathBuf>) -> anyhow::Result<SharedFleet> {
+fn processes(data: &Path, bound: SocketAddr, drone: Option<PathBuf>) -> anyhow::Result<SharedFleet> {
     let program = match drone {
         Some(program) => program,
         None => std::env::current_exe()
@@ -53,6 +100,20 @@ pub(crate) fn fleet(data: &Path, bound: SocketAddr, drone: Option<PathBuf>) -> a
         restarts: RestartPolicy::default(),
     })?;
     Ok(Arc::new(fleet))
+}
+
+/// Prints a link that signs in once. The hub that runs on the same data directory finds what it stands for there.
+pub(crate) fn invite(args: &HubArgs, account: &str) -> anyhow::Result<()> {
+    let data = args.data()?;
+    let is_person = account == ADMIN || account.split_once('@').is_some_and(|(name, _)| !name.is_empty());
+    anyhow::ensure!(is_person, "{account:?} is neither `admin` nor an e-mail address");
+    let code = invite::issue(data, account, Timestamp::now()).with_context(|| {
+        format!("failed to write into {}; is it the hub's data directory?", data.display())
+    })?;
+    let url = args.public_url(args.listen)?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}/#invite={code}", url.as_str().trim_end_matches('/'))?;
+    Ok(())
 }
 
 pub(crate) async fn ensure_admin(app: &App, email: &str, password_file: &Path) -> anyhow::Result<()> {

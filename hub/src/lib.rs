@@ -5,6 +5,8 @@
 
 pub mod app;
 pub mod auth;
+#[cfg(feature = "kube")]
+pub mod cluster;
 pub mod config;
 pub mod fleet;
 pub mod git_credential;

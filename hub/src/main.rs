@@ -13,20 +13,25 @@ use hub::{app, router, serve};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::HubArgs;
+use crate::args::{HubArgs, HubCommand};
+use crate::daemon::Drones;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = HubArgs::parse();
+    if let Some(HubCommand::Invite { account }) = &args.command {
+        return daemon::invite(&args, account);
+    }
     daemon::log_to_stderr(args.log_format)?;
-    let lock = DataLock::acquire(&args.data)?;
+    let lock = DataLock::acquire(args.data()?)?;
     let listener = TcpListener::bind(args.listen).await.with_context(|| {
         format!("failed to listen on {}; choose another address with --listen", args.listen)
     })?;
     let bound = listener.local_addr()?;
-    let fleet = daemon::fleet(&args.data, bound, args.drone.clone())?;
+    let Drones { fleet, attach } = Drones::open(&args, bound).await?;
     let admin = args.admin_email.clone().zip(args.admin_password_file.clone());
     let app = app::build(args.into_config(bound)?, lock, Arc::clone(&fleet)).await?;
+    attach(&app);
     if let Some((email, password_file)) = admin {
         daemon::ensure_admin(&app, &email, &password_file).await?;
     }

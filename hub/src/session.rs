@@ -12,6 +12,9 @@ pub mod state;
 mod work_order;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::ids::ChatSessionId;
 
 use crate::app::SharedApp;
 use crate::store::StoreError;
@@ -25,6 +28,13 @@ pub async fn begin(app: &SharedApp) -> Result<(), StoreError> {
         app.sessions.handle(app, &turn.session);
     }
     Ok(())
+}
+
+/// After how long without work the session's drone is suspended: the session's own word, else the hub's.
+pub(crate) fn idle(app: &SharedApp, session: &ChatSessionId) -> Duration {
+    let said = app.fleet.idle_timeout(session).unwrap_or(app.sessions.limits.idle);
+    // Nought is never: longer than anybody waits, and far from the end of any clock.
+    if said.is_zero() { Duration::from_hours(24 * 365 * 50) } else { said }
 }
 
 /// One connection of an IDE or a drone, for as long as it lives. Never used twice in a process.

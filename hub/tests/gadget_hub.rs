@@ -95,6 +95,48 @@ async fn the_first_administrator_signs_in_and_the_hub_stops_when_told() {
     assert_eq!(hub.stop(Signal::SIGTERM), Some(0));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_is_printed_beside_the_running_hub_signs_the_administrator_in_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = start(&mut command(dir.path()));
+    let invite = |account: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gadget-hub"));
+        let data =
+            [("GADGET_DATA", dir.path().as_os_str()), ("GADGET_PUBLIC_URL", "https://g.example".as_ref())];
+        command.env_clear().envs(data).args(["invite", account]).output().unwrap()
+    };
+    let printed = invite("admin");
+    assert!(printed.status.success(), "{printed:?}");
+    let link = String::from_utf8(printed.stdout).unwrap();
+    let code = link.trim().strip_prefix("https://g.example/#invite=").unwrap();
+    let client = client();
+    let redeem = async || {
+        let url = format!("{}/api/v1/auth/redeem", hub.url);
+        client.post(url).json(&json!({ "invite": code })).send().await.unwrap()
+    };
+    let signed_in: Value = redeem().await.json().await.unwrap();
+    assert_eq!(signed_in["user"]["handle"], "admin");
+    assert_eq!(signed_in["user"]["roles"], json!(["admin", "member"]));
+    assert_eq!(redeem().await.status(), 401);
+    let audit = client.get(format!("{}/api/v1/audit", hub.url));
+    let audit = audit.bearer_auth(signed_in["token"].as_str().unwrap()).send().await.unwrap();
+    let audit: Value = audit.json().await.unwrap();
+    assert_eq!(audit["items"][0]["action"], "invite.redeem");
+    let wrong = invite("ada");
+    assert!(!wrong.status.success());
+    assert!(String::from_utf8(wrong.stderr).unwrap().contains("e-mail"));
+}
+
+#[cfg(not(feature = "kube"))]
+#[test]
+fn a_hub_that_was_built_without_the_cluster_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = command(dir.path()).args(["--fleet", "kube"]).output().unwrap();
+    assert!(!refused.status.success());
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert!(error.contains("--features kube"), "{error}");
+}
+
 #[test]
 fn a_second_hub_on_the_same_data_is_told_which_process_has_it() {
     let dir = tempfile::tempdir().unwrap();

@@ -17,7 +17,7 @@ use crate::app::SharedApp;
 use crate::auth::access;
 use crate::http::extract::{JsonBody, List, Paging, Query, Signed};
 use crate::http::problem::Problem;
-use crate::session::drones;
+use crate::session::drones::{self, person};
 use crate::session::state::effect::DroneChoice;
 use crate::store::{PageRequest, TurnRecord};
 
@@ -127,7 +127,7 @@ async fn start(
             if let Some(record) = app.store.drone_of_session(&session.id).await?
                 && record.held
             {
-                drones::resume(&app, &record.registration.id).await?;
+                person::resume(&app, &record.registration.id).await?;
             }
             drones::claim(&app, &session.id, who.id(), &DroneChoice::Own).await?
         }
@@ -151,7 +151,7 @@ async fn terminate(
     Path(id): Path<DroneId>,
 ) -> Result<Json<DroneRegistration>, Problem> {
     access::drone(&*app.store, &who, &id).await?;
-    drones::terminate(&app, &id).await?;
+    person::terminate(&app, &id).await?;
     shown(&app, &id).await
 }
 
@@ -161,7 +161,7 @@ async fn suspend(
     Path(id): Path<DroneId>,
 ) -> Result<Json<DroneRegistration>, Problem> {
     access::drone(&*app.store, &who, &id).await?;
-    drones::suspend(&app, &id).await?;
+    person::suspend(&app, &id).await?;
     shown(&app, &id).await
 }
 
@@ -171,7 +171,7 @@ async fn resume(
     Path(id): Path<DroneId>,
 ) -> Result<Json<DroneRegistration>, Problem> {
     access::drone(&*app.store, &who, &id).await?;
-    drones::resume(&app, &id).await?;
+    person::resume(&app, &id).await?;
     shown(&app, &id).await
 }
 

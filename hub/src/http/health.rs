@@ -25,7 +25,11 @@ async fn ready(State(app): State<SharedApp>) -> Response {
         Ok(()) if app.sessions.is_store_failing() => {
             (StatusCode::SERVICE_UNAVAILABLE, "the store does not take events").into_response()
         }
-        Ok(()) => "ok".into_response(),
+        // What is there can still be read, and what runs still works.
+        Ok(()) => match app.fleet.trouble() {
+            Some(trouble) => format!("ok, but no drone can be started: {trouble}\n").into_response(),
+            None => "ok".into_response(),
+        },
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "the store does not answer");
             (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer").into_response()

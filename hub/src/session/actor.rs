@@ -14,9 +14,11 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::app::SharedApp;
+use crate::session;
 use crate::session::effect::Performer;
 use crate::session::registry::Inboxes;
 use crate::session::state::input::{DroneInput, Input, Now};
+use crate::session::state::limits::SessionLimits;
 use crate::session::state::request::event_of;
 use crate::session::state::{Loaded, LoadedTurn, State, TurnTally, no_such_session};
 use crate::store::{Page, PageRequest, Store, StoreError};
@@ -75,7 +77,9 @@ struct Actor {
 impl Actor {
     fn new(app: SharedApp, inboxes: Inboxes, loaded: Loaded, started: Instant) -> Self {
         let performer = Performer::new(Arc::clone(&app), &loaded.session);
-        let state = State::new(loaded, app.sessions.limits.clone(), now(started));
+        let idle = session::idle(&app, &loaded.session.id);
+        let limits = SessionLimits { idle, ..app.sessions.limits.clone() };
+        let state = State::new(loaded, limits, now(started));
         Self { app, inboxes, state, performer, work: Work::new(), started, resting_since: None }
     }
 

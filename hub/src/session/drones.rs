@@ -3,6 +3,11 @@
 //! The store keeps a record of each drone; what must be decided at once, without waiting for it, is in memory here and
 //! is read from the store at the start.
 
+#[cfg(feature = "kube")]
+pub(crate) mod cluster;
+mod facts;
+pub(crate) mod person;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +23,7 @@ use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::SharedApp;
-use crate::fleet::{DroneSpec, FleetError, FleetEvent};
+use crate::fleet::{FleetError, FleetEvent};
 use crate::session::state::effect::DroneChoice;
 use crate::session::state::input::{Input, Unanswered};
 use crate::session::state::no_such_session;
@@ -26,8 +31,6 @@ use crate::socket::drone::DroneConn;
 use crate::socket::frame::Frame;
 use crate::store::{DroneRecord, StoreError, refuse};
 
-/// How long a drone has to stop by itself.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
@@ -171,7 +174,16 @@ async fn check_there(app: &SharedApp, session: &ChatSessionId) -> Result<(), Ref
 async fn claim_own(app: &SharedApp, session: &ChatSessionId, user: &UserId) -> Result<DroneId, Refusal> {
     let known = app.store.drone_of_session(session).await.map_err(refuse)?;
     check_free(known.as_ref())?;
-    let drone = known.as_ref().map_or_else(DroneId::generate, |record| record.registration.id.clone());
+    let known_id = known.as_ref().map(|record| &record.registration.id);
+    let drone = app.fleet.drone_of(session, known_id);
+    let known = match known {
+        Some(known) if known.registration.id != drone => {
+            // Of another fleet, or of a resource that is gone.
+            forget(app, &known.registration.id, session).await;
+            None
+        }
+        known => known,
+    };
     app.drones.bind(&drone, session)?;
     if known.is_none() {
         let record = new_record(drone.clone(), user.clone(), Some(session.clone()));
@@ -225,6 +237,8 @@ async fn engage(
 ) -> Result<(), Refusal> {
     match app.drones.connection(drone) {
         Some(conn) => {
+            let spec = facts::spec(&*app.store, drone, user, Some(session)).await.map_err(refuse)?;
+            app.fleet.bind(spec).await.map_err(|error| facts::not_started(drone, &error))?;
             conn.bind(app.sessions.handle(app, session));
             Ok(())
         }
@@ -246,11 +260,8 @@ async fn start(
     user: &UserId,
     session: Option<ChatSessionId>,
 ) -> Result<(), Refusal> {
-    let spec = DroneSpec { id: drone.clone(), user: user.clone(), session };
-    app.fleet.start(spec).await.map_err(|error| {
-        tracing::error!(%drone, error = &error as &dyn std::error::Error, "failed to start a drone");
-        Refusal::new(Code::NoDrone, format!("the drone cannot be started: {error}"))
-    })
+    let spec = facts::spec(&*app.store, drone, user, session.as_ref()).await.map_err(refuse)?;
+    app.fleet.start(spec).await.map_err(|error| facts::not_started(drone, &error))
 }
 
 /// Another drone works for the session: this one is free, and stops. It would hold the session's workspace.
@@ -285,7 +296,7 @@ async fn end(app: &SharedApp, drone: &DroneId, session: &ChatSessionId) {
         // Whether or not it answers, it is stopped.
         let _answer = conn.ask(drone_name::REQUEST_TERMINATION, Frame::built(vec![]), ASK_LIMIT);
     }
-    match app.fleet.terminate(drone).await {
+    match app.fleet.end_session(session, drone).await {
         Ok(()) | Err(FleetError::Unknown(_)) => {}
         Err(error) => {
             tracing::error!(%drone, error = &error as &dyn std::error::Error, "failed to stop a deleted session's drone");
@@ -312,7 +323,7 @@ async fn forget(app: &SharedApp, drone: &DroneId, session: &ChatSessionId) {
 
 /// Stops a drone for lack of work.
 pub async fn suspend_idle(app: &SharedApp, drone: &DroneId) {
-    match app.fleet.suspend(drone).await {
+    match app.fleet.suspend_idle(drone).await {
         Ok(()) | Err(FleetError::Unknown(_)) => {}
         Err(error) => {
             tracing::error!(%drone, error = &error as &dyn std::error::Error, "failed to suspend an idle drone");
@@ -355,51 +366,6 @@ pub(crate) async fn note_hello(app: &SharedApp, drone: &DroneId, hello: &Hello) 
         registration.reason = None;
     })
     .await;
-}
-
-/// A person stops the drone and keeps its workspace. It stays stopped until a person resumes it.
-pub async fn suspend(app: &SharedApp, drone: &DroneId) -> Result<(), Refusal> {
-    hold(app, drone, true).await?;
-    let stopped = app.fleet.suspend(drone).await;
-    settle_stop(app, drone, stopped, DronePhase::Suspended).await
-}
-
-/// A person stops the drone for good. First it is marked, so that nobody starts it again; then it is asked, and given
-/// ten seconds; it is offline afterwards in any case.
-pub async fn terminate(app: &SharedApp, drone: &DroneId) -> Result<(), Refusal> {
-    let record = record(app, drone).await?;
-    let conn = app.drones.connection(drone);
-    if conn.is_none()
-        && status(record.phase()) == DroneStatus::Offline
-        && record.phase() != DronePhase::Suspended
-    {
-        return Err(Refusal::new(Code::Conflict, "the drone is offline already"));
-    }
-    hold(app, drone, true).await?;
-    if let Some(conn) = &conn {
-        // Whether or not it answers, it is stopped.
-        let _answer = conn.ask(drone_name::REQUEST_TERMINATION, Frame::built(vec![]), STOP_LIMIT).await;
-    }
-    let in_time = tokio::time::timeout(STOP_LIMIT, app.fleet.terminate(drone)).await;
-    let stopped = in_time.unwrap_or_else(|_| {
-        tracing::error!(%drone, "the fleet did not stop a drone in time; its connection is cut");
-        Ok(())
-    });
-    if let Some(conn) = conn {
-        conn.outbox.kill();
-    }
-    settle_stop(app, drone, stopped, DronePhase::Offline).await
-}
-
-/// A person lets the drone run again.
-pub async fn resume(app: &SharedApp, drone: &DroneId) -> Result<(), Refusal> {
-    let record = record(app, drone).await?;
-    hold(app, drone, false).await?;
-    if app.drones.connection(drone).is_some() {
-        return Ok(());
-    }
-    let DroneRegistration { user, chat_session_id, .. } = record.registration;
-    start(app, drone, &user, chat_session_id).await
 }
 
 /// The drone's `workspace.json`, asked of it now.
@@ -465,40 +431,6 @@ async fn take_fleet_event(app: &SharedApp, event: FleetEvent) {
         record.registration.restarts = restarts;
     })
     .await;
-}
-
-async fn hold(app: &SharedApp, drone: &DroneId, held: bool) -> Result<(), Refusal> {
-    change(app, drone, |record| record.held = held).await.map_err(refuse)?;
-    if let Some(session) = app.drones.session_of(drone) {
-        app.sessions.tell(&session, || Input::Held(held));
-    }
-    Ok(())
-}
-
-async fn settle_stop(
-    app: &SharedApp,
-    drone: &DroneId,
-    stopped: Result<(), FleetError>,
-    phase: DronePhase,
-) -> Result<(), Refusal> {
-    match stopped {
-        Ok(()) | Err(FleetError::Unknown(_)) => {}
-        Err(error) => {
-            tracing::error!(%drone, error = &error as &dyn std::error::Error, "failed to stop a drone");
-            return Err(Refusal::new(Code::Internal, format!("the drone does not stop: {error}")));
-        }
-    }
-    note(app, drone, |record| {
-        record.registration.phase = phase;
-        record.registration.status = status(phase);
-    })
-    .await;
-    Ok(())
-}
-
-async fn record(app: &SharedApp, drone: &DroneId) -> Result<DroneRecord, Refusal> {
-    let record = app.store.drone(drone).await.map_err(refuse)?;
-    record.ok_or_else(|| Refusal::new(Code::NotFound, "there is no such drone"))
 }
 
 /// Changes a record; whoever reads it later sees it, and nothing depends on it now.

@@ -304,6 +304,15 @@ impl DroneConn {
         }
     }
 
+    /// What it said of itself last.
+    #[cfg(feature = "kube")]
+    pub(crate) fn hello_said(&self) -> Option<Hello> {
+        match &*self.route.lock() {
+            Route::Free(hello) | Route::To { session: _, hello } => Some(hello.clone()),
+            Route::Unknown | Route::Resolving(_) | Route::Closed => None,
+        }
+    }
+
     /// Whether it has said hello.
     pub fn is_ready(&self) -> bool {
         matches!(*self.route.lock(), Route::Free(_) | Route::To { .. })

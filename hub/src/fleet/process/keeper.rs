@@ -164,7 +164,7 @@ impl Keeper {
 
     /// The session that a drone works for may change while it lives; its workspace never does.
     fn take_over(&mut self, spec: DroneSpec) {
-        let DroneSpec { id: _, user, session } = spec;
+        let DroneSpec { id: _, user, session, facts: _ } = spec;
         self.record.user = user;
         self.record.session = session;
     }

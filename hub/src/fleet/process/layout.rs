@@ -41,7 +41,7 @@ impl Layout {
 
     /// The workspace of a drone: named by its session where there is one, else by the drone.
     pub fn workspace(&self, spec: &DroneSpec) -> PathBuf {
-        let DroneSpec { id, user: _, session } = spec;
+        let DroneSpec { id, user: _, session, facts: _ } = spec;
         match session {
             Some(session) => self.session_workspace(session),
             None => self.workspaces().join(id.as_str()),

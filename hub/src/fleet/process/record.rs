@@ -32,7 +32,7 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn new(spec: DroneSpec, workspace: PathBuf, hub: &str) -> Self {
-        let DroneSpec { id, user, session } = spec;
+        let DroneSpec { id, user, session, facts: _ } = spec;
         Self {
             drone: id,
             user,
@@ -76,7 +76,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("process.json");
         assert_eq!(Record::load(&path).unwrap(), None);
-        let spec = DroneSpec { id: "d1".into(), user: "u1".into(), session: Some("s1".into()) };
+        let facts = std::sync::Arc::default();
+        let spec = DroneSpec { id: "d1".into(), user: "u1".into(), session: Some("s1".into()), facts };
         let mut record = Record::new(spec, "/w".into(), "http://127.0.0.1:1");
         record.process = Some(Identity { pid: 7, start_time: 9, boot_id: "b".into() });
         record.save(&path).unwrap();

@@ -36,7 +36,12 @@ impl Bench {
             grace: Duration::from_millis(100),
             restarts: RestartPolicy { first_wait: Duration::from_millis(1), ..RestartPolicy::default() },
         };
-        let spec = DroneSpec { id: DroneId::generate(), user: "anna".into(), session: Some("s1".into()) };
+        let spec = DroneSpec {
+            id: DroneId::generate(),
+            user: "anna".into(),
+            session: Some("s1".into()),
+            facts: Arc::default(),
+        };
         Self { data, spec, config }
     }
 

@@ -3,3 +3,4 @@
 mod harness;
 mod nodes;
 mod pods;
+mod proxy;

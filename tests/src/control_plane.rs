@@ -11,6 +11,7 @@ pub mod kubeconfig;
 pub mod node;
 pub mod process;
 pub mod programs;
+pub mod proxy;
 pub mod rbac;
 pub mod storage;
 

@@ -18,32 +18,31 @@ use crate::deadline::within;
 /// Between two looks whether a program has ended.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// The directory can be removed when nobody writes to it any more, and so by a shell outside of the group. Processes
-/// that ended may be listed for a while, so it does not wait for ever.
-const ON_END: &str = "read _; \
-    setsid --fork sh -c 'for try in $(seq 100); do kill -0 -- -$2 2>/dev/null || break; sleep 0.02; done; rm -rf -- \"$1\"' \
-    sh \"$1\" $$; kill -KILL 0";
+const KILL: &str = "read _; kill -KILL 0";
+/// As soon as nobody writes to the directory any more. Processes that ended may be listed for a while, so it does not
+/// wait for ever.
+const CLEAN: &str = "read _; \
+    for try in $(seq 100); do kill -0 -- -$2 2>/dev/null || break; sleep 0.02; done; rm -rf -- \"$1\"";
 
-/// Kills the group when this process ends. Lives as long as the processes that are started under it.
+/// Kills the group when this process ends, and removes its directory. Lives as long as the processes that are started
+/// under it.
 #[derive(Debug)]
 pub struct Guard {
-    /// Its stdin is the pipe.
+    /// Leads the group. Its stdin is the pipe.
     shell: Child,
+    /// In a group of its own, or it would be killed before it is done.
+    cleaner: Child,
 }
 
 impl Guard {
     /// `directory` is removed when the processes are gone, unless somebody else has done so.
     pub fn start(directory: &Path) -> Result<Self> {
-        let shell = Command::new("sh")
-            .args(["-c", ON_END, "sh"])
-            .arg(directory)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .context("failed to start the guard of the control plane")?;
-        Ok(Self { shell })
+        let mut shell = Command::new("sh");
+        let shell = waiting(shell.args(["-c", KILL]))?;
+        let mut cleaner = Command::new("sh");
+        cleaner.args(["-c", CLEAN, "sh"]).arg(directory).arg(shell.id().to_string());
+        let cleaner = waiting(&mut cleaner)?;
+        Ok(Self { shell, cleaner })
     }
 
     pub(super) fn group(&self) -> Result<i32> {
@@ -53,9 +52,16 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        drop(self.shell.stdin.take());
-        let _ended = self.shell.wait();
+        for child in [&mut self.shell, &mut self.cleaner] {
+            drop(child.stdin.take());
+            let _ended = child.wait();
+        }
     }
+}
+
+fn waiting(shell: &mut Command) -> Result<Child> {
+    let shell = shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    shell.spawn().context("failed to start the guard of the control plane")
 }
 
 /// A running program whose output is in a file. Killed when dropped.

@@ -12,6 +12,7 @@ mod preferences;
 mod problem;
 mod projects;
 mod providers;
+mod routing;
 mod sessions;
 mod sign_in;
 mod transcript;
@@ -53,6 +54,7 @@ pub fn router() -> Router<SharedApp> {
         .merge(transcript::routes())
         .merge(drones::routes())
         .merge(providers::routes())
+        .merge(routing::routes())
         .merge(preferences::routes())
         .merge(audit::routes());
     ApiRouter::new()

@@ -6,8 +6,12 @@
 
 pub mod key;
 pub mod probe;
+mod reload;
+mod routing;
 pub mod select;
 pub mod title;
+
+pub use crate::provider::reload::Reloaded;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -173,14 +177,19 @@ impl Providers {
         probe::models(&self.client, provider.record.sdk, base_url, key).await
     }
 
-    /// The model that a turn of this session would use now.
-    pub async fn resolve(&self, session: &ChatSession) -> Result<ModelTarget, Refusal> {
+    /// The model that a turn with this prompt would use now.
+    pub async fn resolve(&self, session: &ChatSession, prompt: &str) -> Result<ModelTarget, Refusal> {
         let preferences = self.store.preferences(&session.user).await.map_err(refuse)?;
+        let rules = self.store.routing_rules().await.map_err(refuse)?;
+        let user = self.store.user(&session.user).await.map_err(refuse)?;
+        let roles = user.map(|record| record.user.roles).unwrap_or_default();
+        let asked = routing::Asked { roles: &roles, project: &session.project, mode: session.mode, prompt };
         let wish = select::Wish {
             session: session
                 .provider
                 .as_deref()
                 .map(|provider| (provider, session.selected_model.as_deref())),
+            rules: routing::choices(&rules, asked),
             preference: select::preference(&preferences),
             default: self
                 .default_model

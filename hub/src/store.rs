@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use protocol::document::{ChatSession, ChatTurn, DroneRegistration, Project, Prompts, TurnStats, User};
+use protocol::document::{
+    ChatSession, ChatTurn, DroneRegistration, Project, Prompts, RoutingRule, TurnStats, User,
+};
 use protocol::drone::ModelTarget;
 use protocol::event::RawEvent;
 use protocol::ids::{ChatSessionId, DroneId, ProjectId, TurnId, UserId, WorkOrderId};
@@ -332,6 +334,10 @@ pub trait Store: Send + Sync + 'static {
     async fn provider(&self, name: &str) -> Result<Option<ProviderRecord>, StoreError>;
     async fn providers(&self) -> Result<Vec<ProviderRecord>, StoreError>;
     async fn delete_provider(&self, name: &str) -> Result<(), StoreError>;
+    async fn put_routing_rule(&self, rule: RoutingRule) -> Result<(), StoreError>;
+    /// In the order in which they are looked at.
+    async fn routing_rules(&self) -> Result<Vec<RoutingRule>, StoreError>;
+    async fn delete_routing_rule(&self, id: &str) -> Result<(), StoreError>;
     async fn preferences(&self, user: &UserId) -> Result<Value, StoreError>;
     async fn put_preferences(&self, user: &UserId, preferences: Value) -> Result<(), StoreError>;
     async fn audit(&self, record: AuditRecord) -> Result<(), StoreError>;

@@ -270,3 +270,59 @@ pub struct Capabilities {
     pub tools: bool,
     pub vision: bool,
 }
+
+/// Chooses provider and model for prompts of sessions that name none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoutingRule {
+    #[serde(rename = "_id")]
+    pub id: String,
+    #[schemars(with = "String")]
+    pub created_at: Timestamp,
+    pub name: String,
+    /// The lowest is looked at first; among equals the oldest.
+    pub priority: i32,
+    pub enabled: bool,
+    /// All must hold; none: it fits always.
+    pub conditions: Vec<RoutingCondition>,
+    pub action: RoutingAction,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoutingCondition {
+    pub field: RoutingField,
+    pub operator: RoutingOperator,
+    pub value: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RoutingField {
+    /// Of the user, who may have several.
+    Role,
+    /// The project's id.
+    Project,
+    /// The session's.
+    Mode,
+    /// The text of the prompt.
+    Prompt,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RoutingOperator {
+    Eq,
+    Ne,
+    /// Has it somewhere, upper and lower case alike.
+    Includes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RoutingAction {
+    pub provider: String,
+    /// Absent: the provider's first.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub model: Option<String>,
+}

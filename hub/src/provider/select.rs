@@ -15,7 +15,9 @@ pub(super) type Choice<'a> = (&'a str, Option<&'a str>);
 pub(super) struct Wish<'a> {
     /// What the chat session has chosen: holds, or the prompt is refused.
     pub(super) session: Option<Choice<'a>>,
-    /// What the user prefers: passed over where it cannot be had.
+    /// What rules say, the first one first: each is passed over where it cannot be had.
+    pub(super) rules: Vec<Choice<'a>>,
+    /// What the user prefers: passed over likewise.
     pub(super) preference: Option<Choice<'a>>,
     /// What the hub was started with.
     pub(super) default: Option<Choice<'a>>,
@@ -28,11 +30,11 @@ pub(super) fn preference(preferences: &Value) -> Option<Choice<'_>> {
 
 /// The model for a turn. `providers` are in the order of their names.
 pub(super) fn choose(providers: &[&ProviderRecord], wish: &Wish<'_>) -> Result<ModelTarget, Refusal> {
-    let Wish { session, preference, default } = wish;
+    let Wish { session, rules, preference, default } = wish;
     if let Some(choice) = session {
         return find(providers, *choice);
     }
-    for choice in [preference, default].into_iter().flatten() {
+    for choice in rules.iter().chain(preference).chain(default) {
         if let Ok(target) = find(providers, *choice) {
             return Ok(target);
         }
@@ -141,8 +143,20 @@ mod tests {
     #[test]
     fn a_preference_that_cannot_be_had_is_passed_over() {
         let providers = [record("a", Sdk::OpenAi, &["x"])];
-        let wish = Wish { preference: Some(("gone", None)), default: Some(("a", None)), session: None };
+        let wish = Wish {
+            rules: vec![("gone", None)],
+            preference: Some(("gone", None)),
+            default: Some(("a", None)),
+            session: None,
+        };
         assert_eq!(chosen(&providers, &wish), Ok("a/x".into()));
+    }
+
+    #[test]
+    fn a_rule_goes_before_what_a_user_prefers() {
+        let providers = [record("a", Sdk::OpenAi, &["x"]), record("b", Sdk::OpenAi, &["y"])];
+        let wish = Wish { rules: vec![("b", None)], preference: Some(("a", None)), ..Wish::default() };
+        assert_eq!(chosen(&providers, &wish), Ok("b/y".into()));
     }
 
     #[test]

@@ -367,7 +367,7 @@ async fn name_session(
     let session = app.store.session(id).await?.filter(|session| session.name == NEW_SESSION_NAME);
     let Some(session) = session else { return Ok(None) };
     // Without a model the words decide; the turn itself says what is wrong with the model.
-    let Ok(target) = app.providers.resolve(&session).await else { return Ok(None) };
+    let Ok(target) = app.providers.resolve(&session, prompt).await else { return Ok(None) };
     let name = title::title(&app.providers, &target, prompt).await;
     // Somebody may have named it meanwhile.
     let name = Rename::From { from: NEW_SESSION_NAME, to: name };

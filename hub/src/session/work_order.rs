@@ -27,7 +27,7 @@ pub(super) async fn store_turn(
     seq_before: u64,
 ) -> Result<TurnRecord, Refusal> {
     let session = app.store.session(session).await.map_err(refuse)?.ok_or_else(no_such_session)?;
-    let model = app.providers.resolve(&session).await?;
+    let model = app.providers.resolve(&session, &prompt).await?;
     let record = TurnRecord {
         id,
         created_at: Timestamp::now(),

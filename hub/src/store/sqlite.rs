@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use protocol::document::{ChatSession, ChatTurn, Project};
+use protocol::document::{ChatSession, ChatTurn, Project, RoutingRule};
 use protocol::ids::{ChatSessionId, DroneId, ProjectId, TurnId, UserId};
 use rusqlite::Connection;
 use serde_json::Value;
@@ -398,6 +398,19 @@ impl Store for SqliteStore {
     async fn delete_provider(&self, name: &str) -> Result<(), StoreError> {
         let name = name.to_owned();
         self.write("delete a provider", move |c| setting::delete_provider(c, &name)).await
+    }
+
+    async fn put_routing_rule(&self, rule: RoutingRule) -> Result<(), StoreError> {
+        self.write("store a routing rule", move |c| setting::put_routing_rule(c, &rule)).await
+    }
+
+    async fn routing_rules(&self) -> Result<Vec<RoutingRule>, StoreError> {
+        self.read("read routing rules", setting::routing_rules).await
+    }
+
+    async fn delete_routing_rule(&self, id: &str) -> Result<(), StoreError> {
+        let id = id.to_owned();
+        self.write("delete a routing rule", move |c| setting::delete_routing_rule(c, &id)).await
     }
 
     async fn preferences(&self, user: &UserId) -> Result<Value, StoreError> {

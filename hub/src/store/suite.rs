@@ -42,6 +42,7 @@ macro_rules! store_suite {
             a_credential_goes_with_its_project,
             sessions_are_filtered_by_project_and_archive,
             a_change_of_a_session_changes_what_it_names,
+            routing_rules_come_in_the_order_of_their_priority,
             a_generation_only_counts_up,
             a_drone_is_found_by_its_session,
             settings_are_kept_as_they_are_put,

@@ -60,6 +60,16 @@ impl Hub {
         Self { router: router(app.clone()), app, _data: data }
     }
 
+    /// The paths of the API that the router answers, as the router itself says.
+    pub(crate) fn routes(&self) -> Vec<String> {
+        let all = format!("{:?}", self.router);
+        let mut routes: Vec<String> =
+            all.split('"').filter(|text| text.starts_with("/api/v1/")).map(str::to_owned).collect();
+        routes.sort();
+        routes.dedup();
+        routes
+    }
+
     /// Makes an account and signs in with its password, over the wire.
     pub(crate) async fn person(&self, name: &str, roles: Vec<Role>) -> Person<'_> {
         let account = NewAccount {

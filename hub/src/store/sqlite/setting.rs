@@ -1,6 +1,7 @@
-//! Providers and the audit log in the database, and the question whether it takes writes.
+//! Providers, routing rules and the audit log in the database, and the question whether it takes writes.
 
 use jiff::Timestamp;
+use protocol::document::RoutingRule;
 use rusqlite::{Connection, params};
 
 use super::fault::Outcome;
@@ -27,6 +28,21 @@ pub(super) fn providers(connection: &Connection) -> Outcome<Vec<ProviderRecord>>
 
 pub(super) fn delete_provider(connection: &Connection, name: &str) -> Outcome<()> {
     changed(connection.prepare_cached("DELETE FROM providers WHERE name = ?")?.execute([name])?)
+}
+
+pub(super) fn put_routing_rule(connection: &Connection, rule: &RoutingRule) -> Outcome<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO routing_rules (id, priority, body) VALUES (?, ?, ?)")?
+        .execute(params![rule.id, rule.priority, to_json(rule)?])?;
+    Ok(())
+}
+
+pub(super) fn routing_rules(connection: &Connection) -> Outcome<Vec<RoutingRule>> {
+    all(connection, "SELECT body FROM routing_rules ORDER BY priority, id", [])
+}
+
+pub(super) fn delete_routing_rule(connection: &Connection, id: &str) -> Outcome<()> {
+    changed(connection.prepare_cached("DELETE FROM routing_rules WHERE id = ?")?.execute([id])?)
 }
 
 pub(super) fn audit(connection: &Connection, record: &AuditRecord) -> Outcome<()> {

@@ -1,7 +1,7 @@
 //! Users, projects, sessions, drones, settings.
 
 use jiff::Timestamp;
-use protocol::document::NEW_SESSION_NAME;
+use protocol::document::{NEW_SESSION_NAME, RoutingAction, RoutingRule};
 use protocol::ids::UserId;
 use protocol::value::ChatSessionMode;
 use serde_json::json;
@@ -193,6 +193,26 @@ pub(crate) async fn a_change_of_a_session_changes_what_it_names(store: &dyn Stor
     assert_eq!(after.stats.turn_count, 1);
     assert_eq!((after.stats.input_tokens, after.stats.output_tokens), (7, 4));
     assert_eq!(after.stats.tool_call_count, 4);
+}
+
+pub(crate) async fn routing_rules_come_in_the_order_of_their_priority(store: &dyn Store) {
+    let rule = |id: &str, priority| RoutingRule {
+        id: id.to_owned(),
+        created_at: now(),
+        name: id.to_owned(),
+        priority,
+        enabled: true,
+        conditions: Vec::new(),
+        action: RoutingAction { provider: "a".to_owned(), model: None },
+    };
+    for one in [rule("1", 7), rule("2", -3), rule("3", 7), rule("4", 0)] {
+        store.put_routing_rule(one).await.unwrap();
+    }
+    store.put_routing_rule(rule("4", 9)).await.unwrap();
+    store.delete_routing_rule("3").await.unwrap();
+    let gone = store.delete_routing_rule("3").await;
+    assert!(matches!(gone, Err(StoreError::NotFound)), "{gone:?}");
+    assert_eq!(store.routing_rules().await.unwrap(), [rule("2", -3), rule("1", 7), rule("4", 9)]);
 }
 
 pub(crate) async fn a_generation_only_counts_up(store: &dyn Store) {

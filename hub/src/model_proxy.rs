@@ -18,6 +18,7 @@ use axum::routing::post;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Semaphore;
 
 use crate::app::SharedApp;
@@ -42,6 +43,16 @@ pub struct ModelProxy {
 struct Counts {
     calls: Family<CallLabels, Counter>,
     tokens: Family<TokenLabels, Counter>,
+    first_byte: Timings,
+    total: Timings,
+}
+
+/// By provider, in seconds.
+type Timings = Family<ProviderLabels, Histogram, fn() -> Histogram>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProviderLabels {
+    provider: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -60,12 +71,22 @@ struct TokenLabels {
 
 impl ModelProxy {
     pub fn new(calls: usize, metrics: &Metrics) -> Self {
+        let timings = |name, help| metrics.register(name, help, Timings::new_with_constructor(buckets));
         let counts = Counts {
             calls: metrics.register("model_calls", "Model calls by provider and outcome", Family::default()),
             tokens: metrics.register("model_tokens", "Tokens that providers counted", Family::default()),
+            first_byte: timings(
+                "model_first_byte_seconds",
+                "From a model call to the first byte of its answer",
+            ),
+            total: timings("model_call_seconds", "From a model call to the end of its answer"),
         };
         Self { calls: Arc::new(Semaphore::new(calls)), counts }
     }
+}
+
+fn buckets() -> Histogram {
+    Histogram::new([0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0])
 }
 
 pub fn router() -> Router<SharedApp> {

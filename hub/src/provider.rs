@@ -182,8 +182,8 @@ impl Providers {
         let preferences = self.store.preferences(&session.user).await.map_err(refuse)?;
         let rules = self.store.routing_rules().await.map_err(refuse)?;
         let user = self.store.user(&session.user).await.map_err(refuse)?;
-        let roles = user.map(|record| record.user.roles).unwrap_or_default();
-        let asked = routing::Asked { roles: &roles, project: &session.project, mode: session.mode, prompt };
+        let has = user.map(|record| record.user.roles).unwrap_or_default();
+        let asked = routing::Asked { roles: &has, project: &session.project, mode: session.mode, prompt };
         let wish = select::Wish {
             session: session
                 .provider

@@ -7,12 +7,13 @@ use futures_util::{Stream, StreamExt as _};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use crate::app::SharedApp;
 use crate::model_proxy::admit::AdmittedCall;
 use crate::model_proxy::refusal::ProxyRefusal;
 use crate::model_proxy::usage::UsageReader;
-use crate::model_proxy::{Counts, TokenLabels};
+use crate::model_proxy::{Counts, ProviderLabels, Timings, TokenLabels};
 use crate::provider::probe::below;
 
 /// What a drone is told of the provider's headers.
@@ -28,6 +29,8 @@ pub(super) async fn forward(
         reader: UsageReader::default(),
         counts: app.model_proxy.counts.clone(),
         provider: provider.record.name.clone(),
+        began: Instant::now(),
+        answers: false,
         _permit: permit,
     };
     let Some(base_url) = &provider.base_url else {
@@ -79,6 +82,9 @@ struct Tap {
     reader: UsageReader,
     counts: Counts,
     provider: String,
+    began: Instant,
+    /// A piece has come.
+    answers: bool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -89,6 +95,9 @@ impl Tap {
     ) -> impl Stream<Item = Result<Bytes, E>> {
         pieces.map(move |piece| {
             if let Ok(bytes) = &piece {
+                if !std::mem::replace(&mut self.answers, true) {
+                    self.time(&self.counts.first_byte);
+                }
                 self.reader.read(bytes);
             }
             piece
@@ -96,8 +105,18 @@ impl Tap {
     }
 }
 
+impl Tap {
+    fn time(&self, timings: &Timings) {
+        let labels = ProviderLabels { provider: self.provider.clone() };
+        timings.get_or_create(&labels).observe(self.began.elapsed().as_secs_f64());
+    }
+}
+
 impl Drop for Tap {
     fn drop(&mut self) {
+        if self.answers {
+            self.time(&self.counts.total);
+        }
         let tokens = self.reader.finish();
         for (kind, count) in [("input", tokens.input), ("output", tokens.output)] {
             if count > 0 {

@@ -68,8 +68,8 @@ mod tests {
     }
 
     fn chosen(rules: &[RoutingRule], prompt: &str) -> Vec<String> {
-        let (roles, project) = (["member".to_owned()], ProjectId::from("p1"));
-        let asked = Asked { roles: &roles, project: &project, mode: ChatSessionMode::Plan, prompt };
+        let (has, project) = (["member".to_owned()], ProjectId::from("p1"));
+        let asked = Asked { roles: &has, project: &project, mode: ChatSessionMode::Plan, prompt };
         choices(rules, asked).into_iter().map(|(provider, _)| provider.to_owned()).collect()
     }
 

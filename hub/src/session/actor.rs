@@ -118,6 +118,7 @@ impl Actor {
             self.performer.perform(effect, &self.work);
         }
         self.performer.note_health(self.state.is_store_failing());
+        self.app.sockets.metrics.late_acks.inc_by(self.state.take_late());
     }
 
     /// Whether the actor can end, and has been taken off the list.

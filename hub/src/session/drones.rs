@@ -45,6 +45,8 @@ pub struct Drones {
 struct Present {
     bound: HashMap<DroneId, ChatSessionId>,
     connected: HashMap<DroneId, Arc<DroneConn>>,
+    /// As the fleet said last, to be counted.
+    phases: HashMap<DroneId, DronePhase>,
 }
 
 impl Drones {
@@ -318,6 +320,8 @@ async fn forget(app: &SharedApp, drone: &DroneId, session: &ChatSessionId) {
             tracing::error!(%drone, error = &error as &dyn std::error::Error, "failed to delete a drone's record");
         }
     }
+    let before = app.drones.now.lock().phases.remove(drone);
+    app.sockets.metrics.drone_moved(before, None);
     app.generations.forget(drone);
 }
 
@@ -424,6 +428,8 @@ async fn take_fleet_event(app: &SharedApp, event: FleetEvent) {
         handle.tell(Input::Fleet(event.clone()));
     }
     let FleetEvent { drone, phase, reason, message: _, restarts, since: _ } = event;
+    let before = app.drones.now.lock().phases.insert(drone.clone(), phase);
+    app.sockets.metrics.drone_moved(before, Some(phase));
     note(app, &drone, |record| {
         record.registration.phase = phase;
         record.registration.status = status(phase);

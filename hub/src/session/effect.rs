@@ -121,6 +121,7 @@ impl Performer {
         if fails != self.store_fails {
             self.store_fails = fails;
             self.app.sessions.note_store_failing(fails);
+            self.app.sockets.metrics.store_failing.inc_by(if fails { 1 } else { -1 });
         }
     }
 

@@ -58,6 +58,8 @@ pub struct State {
     now: Now,
     /// What is wanted since the effects were last taken.
     out: Vec<Effect>,
+    /// Commands that the drone has not answered in time since that was last asked for.
+    late: u64,
     tab: Tab,
     viewers: Viewers,
     drone: Drone,
@@ -123,6 +125,7 @@ impl State {
             project: session.project,
             now,
             out: Vec::new(),
+            late: 0,
             tab: Tab::default(),
             viewers: Viewers::default(),
             drone: Drone::new(bound, held),
@@ -177,6 +180,10 @@ impl State {
 
     pub fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.out)
+    }
+
+    pub fn take_late(&mut self) -> u64 {
+        std::mem::take(&mut self.late)
     }
 
     /// When the next `Tick` is due.
@@ -238,6 +245,7 @@ impl State {
     fn tick(&mut self) {
         let now = self.now.elapsed;
         for ask in self.asks.expired(now) {
+            self.late += 1;
             self.unanswered(ask, Unanswered::TimedOut);
         }
         self.tick_tab();

@@ -5,7 +5,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use protocol::value::ChatTurnStatus;
+use protocol::value::{ChatTurnStatus, DronePhase};
 
 use crate::metrics::Metrics;
 
@@ -27,6 +27,12 @@ pub struct SocketMetrics {
     first_token: Histogram,
     /// Sessions whose events wait because the store fails.
     pub store_failing: Gauge,
+    fleet: Family<Phase, Gauge>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Phase {
+    phase: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -57,7 +63,19 @@ impl SocketMetrics {
                 "sessions_store_failing",
                 "Sessions whose events wait for a store that fails",
             ),
+            fleet: metrics.register(
+                "fleet_drones",
+                "Drones that the fleet knows, by phase",
+                Family::default(),
+            ),
         }
+    }
+
+    /// A drone has come to be in this phase; `None`: it is known no more.
+    pub fn drone_moved(&self, from: Option<DronePhase>, to: Option<DronePhase>) {
+        let gauge = |phase: DronePhase| self.fleet.get_or_create_owned(&Phase { phase: phase.as_str() });
+        from.map(|phase| gauge(phase).dec());
+        to.map(|phase| gauge(phase).inc());
     }
 
     pub fn turn_ended(&self, status: ChatTurnStatus, first_token_ms: Option<u64>) {

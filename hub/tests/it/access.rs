@@ -55,6 +55,7 @@ async fn nothing_of_another_user_is_reachable_by_any_id() {
         ("requestWorkspaceMode", json!([null, null, session, "user"])),
         ("resume", json!([{ "chatSessionId": session, "lastSeq": 0 }])),
         ("followSession", json!([{ "chatSessionId": session }])),
+        ("unfollowSession", json!([{ "chatSessionId": session }])),
     ] {
         let answer = Value::from(ide.request(event, &args).await);
         assert_eq!(answer[0], false, "{event} {args}: {answer}");

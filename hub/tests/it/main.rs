@@ -7,6 +7,7 @@ mod bad_input;
 mod drones;
 mod flow;
 mod locks;
+mod model_calls;
 mod requests;
 mod restart;
 mod sessions;

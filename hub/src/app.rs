@@ -15,7 +15,7 @@ use crate::fleet::SharedFleet;
 use crate::metrics::Metrics;
 use crate::model_proxy::ModelProxy;
 use crate::provider::{Providers, ProvidersError};
-use crate::session::drones::Drones;
+use crate::session::drones::present::Drones;
 use crate::session::registry::Sessions;
 use crate::socket::sockets::Sockets;
 use crate::store::SharedStore;

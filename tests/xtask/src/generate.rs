@@ -1,33 +1,52 @@
-//! Generated files that are committed: the built page, so that building the hub needs no Node.
+//! Generated files that are committed: the built page, so that building the hub needs no Node, and the definitions of
+//! custom resources in their chart, so that a change of theirs is seen in review.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use tokio::process::Command;
 
 use crate::node::Node;
 use crate::process::Runner;
 use crate::workspace;
 
 pub(crate) async fn run(runner: &Runner, check: bool) -> Result<()> {
+    let definitions = workspace::root()?.join("charts/gadget-crds/files");
+    let built = build_definitions(runner).await?;
+    settle(check, built.path(), &definitions, "charts/gadget-crds/files")?;
     let node = match Node::require(runner).await? {
         Ok(node) => node,
         Err(missing) => bail!("the page cannot be built: {missing}"),
     };
     let web = web_directory()?;
-    let committed = web.join("dist");
     let built = build_page(runner, &node, &web).await?;
-    let differences = differences(built.path(), &committed)?;
+    settle(check, built.path(), &web.join("dist"), "hub/web/dist")
+}
+
+/// Writes what differs, or fails where nothing may be written.
+fn settle(check: bool, built: &Path, committed: &Path, name: &str) -> Result<()> {
+    let differences = differences(built, committed)?;
     if differences.is_empty() {
-        println!("hub/web/dist is what its sources build to");
+        println!("{name} is what its sources give");
         return Ok(());
     }
     if check {
-        bail!("hub/web/dist is stale ({}); run `cargo xtask generate` and commit", differences.join(", "));
+        bail!("{name} is stale ({}); run `cargo xtask generate` and commit", differences.join(", "));
     }
-    replace(built.path(), &committed)?;
-    println!("wrote hub/web/dist: {}", differences.join(", "));
+    replace(built, committed)?;
+    println!("wrote {name}: {}", differences.join(", "));
     Ok(())
+}
+
+/// The definitions of custom resources, one file each.
+async fn build_definitions(runner: &Runner) -> Result<tempfile::TempDir> {
+    let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
+    let mut crdgen = Command::new(workspace::cargo());
+    crdgen.current_dir(workspace::root()?);
+    crdgen.args(["run", "--quiet", "--package", "crds", "--bin", "crdgen", "--"]).arg(directory.path());
+    runner.run(&mut crdgen).await?;
+    Ok(directory)
 }
 
 pub(crate) fn web_directory() -> Result<PathBuf> {

@@ -4,6 +4,7 @@
 
 mod bench;
 mod generate;
+mod kube;
 mod lint;
 mod node;
 mod process;
@@ -30,7 +31,7 @@ enum Command {
     Test { parts: Vec<test::Part> },
     /// Check format, lints, dependency rules, licences and file sizes
     Lint,
-    /// Write the generated files that are committed (the built page)
+    /// Write the generated files that are committed (the built page, the chart's resource definitions)
     Generate {
         /// Write nothing; fail when a committed file is not what would be written
         #[arg(long)]

@@ -28,11 +28,11 @@ impl Report {
 
     /// One line for each part; the very last line has the totals. A part that could not run is a failure when `strict`.
     pub(super) fn table(&self, strict: bool) -> String {
-        let mut text = format!("{:<8} {:>7} {:>7} {:>8}  not run\n", "part", "passed", "failed", "seconds");
+        let mut text = format!("{:<13} {:>7} {:>7} {:>8}  not run\n", "part", "passed", "failed", "seconds");
         for Row { part, outcome: Outcome { passed, failed, not_run }, took } in &self.rows {
             let why = not_run.as_deref().unwrap_or("-");
             let seconds = took.as_secs_f64();
-            let _infallible = writeln!(text, "{part:<8} {passed:>7} {failed:>7} {seconds:>8.1}  {why}");
+            let _infallible = writeln!(text, "{part:<13} {passed:>7} {failed:>7} {seconds:>8.1}  {why}");
         }
         let (passed, failed) = self.totals(strict);
         let _infallible = writeln!(text, "{passed} passed, {failed} failed");
@@ -66,9 +66,9 @@ mod tests {
     #[test]
     fn the_last_line_has_the_totals() {
         let expected = "\
-part      passed  failed  seconds  not run
-rust          12       0     61.2  -
-page           0       0      0.0  missing: chromium
+part           passed  failed  seconds  not run
+rust               12       0     61.2  -
+page                0       0      0.0  missing: chromium
 12 passed, 0 failed
 ";
         assert_eq!(report().table(false), expected);

@@ -13,12 +13,17 @@ pub(super) async fn run(runner: &Runner) -> Result<Outcome> {
         return Ok(Outcome::not_run(missing));
     }
     build_programs(runner).await?;
-    let mut outcome = Outcome::default();
-    let mut ignored = 0;
     let mut cargo = Command::new(workspace::cargo());
     cargo.current_dir(workspace::root()?).args(["test", "--workspace", "--no-fail-fast"]);
+    count(runner, &mut cargo).await
+}
+
+/// Runs `cargo test` and counts what came of it.
+pub(super) async fn count(runner: &Runner, cargo: &mut Command) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let mut ignored = 0;
     let status = runner
-        .lines(&mut cargo, |line| {
+        .lines(cargo, |line| {
             println!("{line}");
             if let Some(counts) = Counts::parse(line) {
                 outcome.passed += counts.passed;
@@ -28,7 +33,7 @@ pub(super) async fn run(runner: &Runner) -> Result<Outcome> {
         })
         .await?;
     if !status.success() && outcome.failed == 0 {
-        println!("rust: a test program did not build or did not end by itself ({status})");
+        println!("a test program did not build or did not end by itself ({status})");
         outcome.failed = 1;
     }
     if ignored > 0 {

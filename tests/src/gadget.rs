@@ -63,8 +63,6 @@ pub struct Ready {
     pub token: String,
     pub data_dir: PathBuf,
     pub workspace: PathBuf,
-    /// The first session.
-    pub session: ChatSessionId,
     pub pid: i32,
 }
 

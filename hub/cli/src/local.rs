@@ -77,7 +77,6 @@ async fn prepare(
         token,
         data_dir: data.to_owned(),
         workspace: place.workspace.clone(),
-        session: place.session.clone(),
         pid: std::process::id(),
         model_label: model.label(&providers),
         model,

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use protocol::ids::ChatSessionId;
 use serde::Serialize;
 
 use super::models::ChosenModel;
@@ -13,11 +12,11 @@ use crate::console::{Paint, Style};
 pub(super) struct Ready {
     pub url: String,
     /// Opens the page signed in.
+    #[serde(skip)]
     pub link: String,
     pub token: String,
     pub data_dir: PathBuf,
     pub workspace: PathBuf,
-    pub session: ChatSessionId,
     pub pid: u32,
     #[serde(skip)]
     pub model: ChosenModel,
@@ -69,7 +68,6 @@ mod tests {
             token: "abc".into(),
             data_dir: "/data".into(),
             workspace: "/data/workspaces/s1".into(),
-            session: "s1".into(),
             pid: 7,
             model_label: model.label(&[]),
             model,
@@ -82,11 +80,9 @@ mod tests {
         let line = serde_json::to_value(ready(ChosenModel::Demo)).unwrap();
         let expected = serde_json::json!({
             "url": "http://127.0.0.1:8420",
-            "link": "http://127.0.0.1:8420/#token=abc",
             "token": "abc",
             "dataDir": "/data",
             "workspace": "/data/workspaces/s1",
-            "session": "s1",
             "pid": 7,
         });
         assert_eq!(line, expected);

@@ -79,6 +79,11 @@ impl Local {
         self.ready[name].as_str().unwrap()
     }
 
+    /// The first session, after which its workspace is named.
+    pub(crate) fn session(&self) -> &str {
+        Path::new(self.text("workspace")).file_name().unwrap().to_str().unwrap()
+    }
+
     /// What the hub answers to its owner.
     pub(crate) async fn get(&self, path: &str) -> Value {
         // The first one in a process is taken by all.

@@ -14,15 +14,15 @@ async fn lists_are_for_people_and_for_machines() {
     let local = home.local(&[]).await;
     let sessions = lines(&home.run(&["sessions", "--json"]).await.stdout);
     assert_eq!(sessions.len(), 1);
-    assert_eq!(sessions[0]["_id"], local.text("session"));
+    assert_eq!(sessions[0]["_id"], local.session());
     let shown = text(&home.run(&["sessions"]).await.stdout);
-    assert!(shown.starts_with("ID") && shown.contains(local.text("session")), "{shown}");
+    assert!(shown.starts_with("ID") && shown.contains(local.session()), "{shown}");
 
     let prompt = home.run(&["prompt", "list files"]).await;
     assert_eq!(prompt.status.code(), Some(0), "{}", text(&prompt.stderr));
     let drones = lines(&home.run(&["drones", "--json"]).await.stdout);
     assert_eq!(drones.len(), 1);
-    assert_eq!(drones[0]["chatSessionId"], local.text("session"));
+    assert_eq!(drones[0]["chatSessionId"], local.session());
     local.stop().await;
 }
 

@@ -33,7 +33,7 @@ async fn a_drone_that_worked_on_is_adopted_and_the_turn_goes_on_by_itself() {
     let second = home.local(&flags).await;
     assert_eq!(second.text("url"), first.text("url"), "the drone knows no other address");
     std::fs::write(&gate, "").unwrap();
-    let turns = format!("/chat-sessions/{}/turns", second.text("session"));
+    let turns = format!("/chat-sessions/{}/turns", second.session());
     let turn = loop {
         let page = second.get(&turns).await;
         let turn = page["items"][0].clone();

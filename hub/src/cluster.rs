@@ -305,8 +305,9 @@ impl Observer {
             let Some(session) = chat_session_id.filter(|session| is_of_cluster(&id, session)) else {
                 continue;
             };
-            // One that is starting may not have been made yet.
-            if phase == DronePhase::Starting || self.fleet.session_of(&session).is_some() {
+            // One of the hub's own that is starting may not have been made yet.
+            let may_be_new = phase == DronePhase::Starting && !is_adopted(&session);
+            if may_be_new || self.fleet.session_of(&session).is_some() {
                 continue;
             }
             if let Err(error) = cluster::session_gone(&self.app, &session, deleted(&id)).await {
@@ -318,8 +319,12 @@ impl Observer {
 
 /// Another fleet names its drones otherwise; what it knew is none of the cluster's.
 fn is_of_cluster(drone: &DroneId, session: &ChatSessionId) -> bool {
-    // Of the hub's own ids none has a dash, and the uid of an adopted resource does.
-    drone.as_str() == session.as_str() || session.as_str().contains('-')
+    drone.as_str() == session.as_str() || is_adopted(session)
+}
+
+/// Its id is a resource's uid: of the hub's own ids none has a dash.
+fn is_adopted(session: &ChatSessionId) -> bool {
+    session.as_str().contains('-')
 }
 
 fn deleted(drone: &DroneId) -> FleetEvent {

@@ -56,7 +56,6 @@ const EVENTS_KEPT: usize = 1024;
 const REVIEWS: usize = 16;
 /// How long a request waits for the first list of a hub that has just started.
 const SYNC_LIMIT: Duration = Duration::from_secs(10);
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 pub struct KubeFleet {
     config: KubeConfig,
@@ -90,8 +89,7 @@ pub(crate) struct Owner {
 impl KubeFleet {
     /// Begins to watch. Waits for nothing: a hub whose API server is away serves what it can.
     pub async fn open(config: KubeConfig) -> Result<Arc<Self>, KubeFleetError> {
-        let mut cluster = config.cluster().await?;
-        cluster.connect_timeout = Some(CONNECT_LIMIT);
+        let cluster = config.cluster().await?;
         let namespace = config.namespace.clone().unwrap_or_else(|| cluster.default_namespace.clone());
         let client = Client::try_from(cluster).map_err(KubeFleetError::Client)?;
         Ok(Self::with_client(&client, namespace, config))

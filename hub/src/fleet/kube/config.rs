@@ -1,9 +1,14 @@
 //! Where the cluster is, and how it is reached.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Where the cluster is, and what the drones there are.
 #[derive(Clone, Debug)]
@@ -34,11 +39,19 @@ pub enum KubeFleetError {
 
 impl KubeConfig {
     pub(super) async fn cluster(&self) -> Result<Config, KubeFleetError> {
-        let Some(path) = &self.kubeconfig else {
-            return Config::infer().await.map_err(KubeFleetError::Infer);
+        let mut cluster = match &self.kubeconfig {
+            None => Config::infer().await.map_err(KubeFleetError::Infer)?,
+            Some(path) => {
+                let failed = |source| KubeFleetError::Kubeconfig { path: path.clone(), source };
+                let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
+                let options = KubeConfigOptions::default();
+                Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(failed)?
+            }
         };
-        let failed = |source| KubeFleetError::Kubeconfig { path: path.clone(), source };
-        let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
-        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)
+        cluster.connect_timeout = Some(CONNECT_LIMIT);
+        // Audit logs tell by it who did what.
+        let agent = HeaderValue::from_static(concat!("gadget-hub/", env!("CARGO_PKG_VERSION")));
+        cluster.headers.push((USER_AGENT, agent));
+        Ok(cluster)
     }
 }

@@ -93,12 +93,12 @@ pub(crate) async fn session_gone(
     event: FleetEvent,
 ) -> Result<(), StoreError> {
     let drone = event.drone.clone();
+    // First the news: a session that only misses its drone would have it started again.
+    app.sessions.tell(session, || Input::Fleet(event));
     if let Some(conn) = app.drones.connection(&drone) {
-        // Before the news: a session whose drone is still connected would wait for it.
         conn.unbind(session);
         conn.outbox.kill();
     }
-    app.sessions.tell(session, || Input::Fleet(event));
     forget(app, &drone, session).await;
     let archive = SessionPatch { archive: Some(Archive::At(Timestamp::now())), ..SessionPatch::default() };
     match app.store.patch_session(session, archive).await {

@@ -15,11 +15,13 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use protocol::assemble::{Assembled, TurnAssembler};
 use protocol::drone::{
-    CrashRecoveryRequest, CrashRecoveryResponse, DroneAuth, Hello, HelloAck, WorkOrderTurn, name,
+    CrashRecoveryRequest, CrashRecoveryResponse, DroneAuth, Hello, HelloAck, HelloPending, WorkOrderTurn,
+    name,
 };
 use protocol::error::{Code, Refusal};
 use protocol::event::{DroneMeta, EventName, RawEvent, TurnEvent};
 use protocol::ide;
+use protocol::ids::TurnId;
 use protocol::value::{ChatTurnStatus, RecoveryAction};
 use scripted_model::ScriptedModel;
 use serde::de::{SeqAccess, Visitor};
@@ -37,9 +39,6 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 
 pub(crate) const TOKEN: &str = "drone-token";
 pub(crate) const SESSION_TOKEN: &str = "session-token";
-
-/// A drone that came back without its turn and asks for nothing never got the work order.
-const LOST_ORDER: Duration = Duration::from_secs(2);
 
 pub(crate) struct Hub {
     pub(crate) address: SocketAddr,
@@ -59,6 +58,8 @@ struct Shared {
 #[derive(Default)]
 pub(crate) struct Store {
     pub(crate) generation: u64,
+    /// The generation of the last hello.
+    greeted: u64,
     socket: Option<SocketRef>,
     pub(crate) hellos: Vec<Hello>,
     /// The turn's newest work order.
@@ -313,8 +314,11 @@ fn admit(shared: &Arc<Shared>, socket: SocketRef, auth: &DroneAuth) -> Result<()
     let on_hello = shared.clone();
     let hello_socket = socket.clone();
     socket.on(name::HELLO, move |Data(hello): Data<Hello>, ack: AckSender| {
-        let answer = greet(&on_hello, &hello_socket, hello, generation);
+        let (answer, is_lost) = greet(&on_hello, hello, generation);
         ack.send(&(answer,)).unwrap();
+        if is_lost {
+            again(&on_hello, &hello_socket);
+        }
         std::future::ready(())
     });
     for event in EventName::ALL {
@@ -353,35 +357,31 @@ fn admit(shared: &Arc<Shared>, socket: SocketRef, auth: &DroneAuth) -> Result<()
     Ok(())
 }
 
-fn greet(shared: &Arc<Shared>, socket: &SocketRef, hello: Hello, generation: u64) -> HelloAck {
+/// The answer, and whether the newest work order was lost on its way to the drone that came back.
+fn greet(shared: &Arc<Shared>, hello: Hello, generation: u64) -> (HelloAck, bool) {
     let mut store = shared.state.lock();
     let is_locked = hello.lock.is_some();
-    let told = hello.turn.clone();
-    store.hellos.push(hello);
+    let is_back = store.greeted != generation;
+    store.greeted = generation;
     let wanted = store.order.as_ref().filter(|_| store.over.is_none());
-    let stored_seq = match (&told, wanted) {
-        (Some(told), Some(order)) if told.turn_id == order.id && told.attempt == order.work_order.attempt => {
-            Some(store.events.len() as u64)
-        }
-        _ => None,
+    let is_wanted = |turn: &TurnId, attempt: u32| {
+        wanted.is_some_and(|order| *turn == order.id && attempt == order.work_order.attempt)
     };
-    if told.is_none() && is_locked && wanted.is_some() {
-        let (shared, socket, seen) = (shared.clone(), socket.clone(), store.recoveries.len());
-        tokio::spawn(async move {
-            tokio::time::sleep(LOST_ORDER).await;
-            let is_lost = {
-                let store = shared.state.lock();
-                store.generation == generation && store.recoveries.len() == seen && store.over.is_none()
-            };
-            if is_lost {
-                again(&shared, &socket);
-            }
-        });
-    }
+    let told = hello.turn.as_ref().filter(|told| is_wanted(&told.turn_id, told.attempt));
+    let stored_seq = told.map(|_| store.events.len() as u64);
+    let is_found = match &hello.pending {
+        HelloPending::Untold => panic!("the drone does not say what it found"),
+        HelloPending::Nothing => false,
+        HelloPending::Turn(found) => is_wanted(&found.turn_id, found.attempt),
+    };
+    let is_lost = is_back && is_locked && wanted.is_some() && hello.turn.is_none() && !is_found;
     let token = session_token(&store);
+    store.hellos.push(hello);
     drop(store);
     shared.changed.send_modify(|count| *count += 1);
-    HelloAck { generation, session_token: is_locked.then_some(token), expires_at: None, stored_seq }
+    let ack =
+        HelloAck { generation, session_token: is_locked.then_some(token), expires_at: None, stored_seq };
+    (ack, is_lost)
 }
 
 /// As the contract says: the next number is stored, a lower one is acked and ignored, a higher one is refused.

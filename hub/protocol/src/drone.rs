@@ -31,6 +31,10 @@ pub struct Hello {
     /// `requestCrashRecovery`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub turn: Option<HelloTurn>,
+    /// The work order of an earlier process that was found on disk. Null when there is none: what the hub has sent and
+    /// does not find here or in `turn` was lost on the way.
+    #[serde(skip_serializing_if = "HelloPending::is_untold", default)]
+    pub pending: HelloPending,
     pub process_restarts: u32,
     /// How the process before this one ended.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -53,6 +57,45 @@ pub struct HelloTurn {
     pub attempt: u32,
     /// The number of the last event that the drone has made for it.
     pub last_seq: u64,
+}
+
+/// What a drone says of the work order on its disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Option<PendingTurn>", into = "Option<PendingTurn>")]
+pub enum HelloPending {
+    /// An older drone, which does not say: whether there is one shows when it asks for recovery.
+    #[default]
+    Untold,
+    Nothing,
+    Turn(PendingTurn),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingTurn {
+    pub turn_id: TurnId,
+    pub attempt: u32,
+}
+
+impl HelloPending {
+    fn is_untold(&self) -> bool {
+        *self == Self::Untold
+    }
+}
+
+impl From<Option<PendingTurn>> for HelloPending {
+    fn from(pending: Option<PendingTurn>) -> Self {
+        pending.map_or(Self::Nothing, Self::Turn)
+    }
+}
+
+impl From<HelloPending> for Option<PendingTurn> {
+    fn from(pending: HelloPending) -> Self {
+        match pending {
+            HelloPending::Turn(turn) => Some(turn),
+            HelloPending::Nothing | HelloPending::Untold => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -366,6 +366,7 @@ fn messages() -> BTreeMap<String, Value> {
             lock: Some(HelloLock { chat_session_id: "s1".into(), project_id: "p1".into() }),
             mode: WorkspaceMode::Agent,
             turn: Some(HelloTurn { turn_id: "t1".into(), attempt: 1, last_seq: 9 }),
+            pending: HelloPending::Nothing,
             process_restarts: 1,
             last_exit: Some(ProcessExit { code: None, signal: Some(9) }),
             hostname: "box".into(),

@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use protocol::drone::{CrashRecoveryRequest, CrashRecoveryResponse, Hello, HelloAck, HelloLock, name};
+use protocol::drone::{
+    CrashRecoveryRequest, CrashRecoveryResponse, Hello, HelloAck, HelloLock, PendingTurn, name,
+};
 use protocol::value::{LogLevel, RecoveryAction};
 use tokio::time::Instant;
 
@@ -12,6 +14,7 @@ use super::Drone;
 use super::running::RunningTurn;
 use crate::session_token::SessionToken;
 use crate::turn::{self, Interrupted, Wish};
+use crate::workspace::document::WorkOrderDocument;
 use crate::workspace::hostname;
 
 /// A hello that failed is said again after so long, and after ever longer up to the most.
@@ -40,6 +43,7 @@ impl Drone {
             lock,
             mode: self.mode,
             turn,
+            pending: self.interrupted.as_ref().map(pending).into(),
             process_restarts: self.config.process_restarts,
             last_exit: self.config.last_exit,
             hostname: hostname(),
@@ -151,6 +155,10 @@ impl Drone {
             self.remove_work_order();
         }
     }
+}
+
+fn pending(order: &WorkOrderDocument) -> PendingTurn {
+    PendingTurn { turn_id: order.turn_id.clone(), attempt: order.attempt }
 }
 
 /// When a token that expires at `expires_at` is to be renewed.

@@ -242,6 +242,9 @@ impl State {
         if locked {
             self.drone_locked();
         }
+        if !known {
+            self.recover_lost(&hello.pending);
+        }
         self.resume_abort();
         self.advance();
     }

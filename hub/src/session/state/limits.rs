@@ -32,7 +32,7 @@ pub struct SessionLimits {
     pub recovery: Duration,
     /// Attempts in a row that may add nothing.
     pub barren_attempts: u32,
-    /// Between attempts that added nothing, where it doubles, and between sendings of one that did not begin.
+    /// Between attempts that added nothing, from the second in a row on, where it doubles, and between sendings of one that did not begin.
     pub retry: Duration,
     /// Between attempts to get a drone or its lock.
     pub claim_retry: Duration,

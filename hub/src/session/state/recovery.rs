@@ -1,7 +1,7 @@
 //! What becomes of a turn whose drone came back without it: the work order is sent again as the next attempt, to the
 //! same workspace, unless nobody wants the turn or attempt after attempt adds nothing.
 
-use protocol::drone::{CrashRecoveryRequest, CrashRecoveryResponse};
+use protocol::drone::{CrashRecoveryRequest, CrashRecoveryResponse, HelloPending};
 use protocol::ids::TurnId;
 use protocol::value::{ChatTurnStatus, RecoveryAction};
 
@@ -34,6 +34,23 @@ impl State {
         }
     }
 
+    /// The drone has connected and waits for its work. An attempt that is neither in it nor on its disk was lost on the way:
+    /// nobody will ask for its recovery.
+    pub(super) fn recover_lost(&mut self, pending: &HelloPending) {
+        let Some(turn) = self.turn.as_ref().filter(|turn| matches!(turn.phase, Phase::Recovering { .. }))
+        else {
+            return;
+        };
+        let is_lost = match pending {
+            HelloPending::Untold => false,
+            HelloPending::Nothing => true,
+            HelloPending::Turn(found) => found.turn_id != turn.id || found.attempt != turn.attempt,
+        };
+        if is_lost {
+            self.recover(0);
+        }
+    }
+
     /// The newest attempt is dead; it added `progress` records to the journal.
     pub(super) fn recover(&mut self, progress: u64) {
         let Some(turn) = &mut self.turn else { return };
@@ -51,7 +68,8 @@ impl State {
             let words = format!("the drone crashed {barren} times in a row without getting any further");
             return self.end_recovered(ChatTurnStatus::Error, words);
         }
-        let wait = (barren > 0).then(|| self.limits.retry * 2_u32.saturating_pow(barren - 1));
+        // Once is an accident, more often is a pattern.
+        let wait = (barren > 1).then(|| self.limits.retry * 2_u32.saturating_pow(barren - 2));
         turn.phase = Phase::Held { not_before: wait.map(|wait| self.now.elapsed + wait) };
         let attempt = turn.attempt + 1;
         let delay = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));

@@ -333,6 +333,66 @@ fn a_crashed_turn_goes_on_as_the_next_attempt() {
 }
 
 #[test]
+fn a_work_order_that_was_lost_on_the_way_is_sent_again_at_once() {
+    let mut world = opened();
+    world.submit("a");
+    world.work(0);
+    // The drone dies before the work order gets there, and has nothing to ask about.
+    world.drone_crashes();
+    world.work_all();
+    world.drone_connects();
+    world.work_all();
+    assert_eq!(world.drone.run.clone().expect("no time goes by").attempt, 2);
+}
+
+#[test]
+fn a_next_attempt_that_was_lost_on_the_way_is_sent_again_at_once_though_an_older_one_is_found() {
+    let mut world = running();
+    world.drone_crashes();
+    world.drone.locked = true;
+    world.drone_connects();
+    assert!(world.has_jobs(), "the second attempt is on its way");
+    world.drone_crashes();
+    world.work_all();
+    world.drone_connects();
+    world.work_all();
+    assert_eq!(world.drone.run.clone().expect("no time goes by").attempt, 3);
+    world.drone_completes(ChatTurnStatus::Finished);
+    world.work_all();
+    assert_eq!(status_of(&world), ChatTurnStatus::Finished);
+}
+
+#[test]
+fn a_drone_that_does_not_say_what_it_found_has_time_to_ask_for_recovery() {
+    let mut world = opened();
+    world.drone.is_old = true;
+    world.submit("a");
+    world.work(0);
+    world.drone_crashes();
+    world.work_all();
+    world.drone_connects();
+    world.work_all();
+    assert!(world.drone.run.is_none());
+    world.pass_time(Duration::from_secs(10));
+    world.work_all();
+    assert_eq!(world.drone.run.clone().unwrap().attempt, 2);
+}
+
+#[test]
+fn a_first_attempt_that_added_nothing_is_followed_at_once_and_a_second_after_a_moment() {
+    let mut world = running();
+    for (attempt, waits) in [(2, false), (3, false), (4, true)] {
+        world.drone_crashes();
+        world.drone_connects();
+        world.work_all();
+        assert_eq!(world.drone.run.is_none(), waits, "attempt {attempt}");
+    }
+    world.pass_time(Duration::from_secs(1));
+    world.work_all();
+    assert_eq!(world.drone.run.clone().unwrap().attempt, 4);
+}
+
+#[test]
 fn three_attempts_in_a_row_that_add_nothing_end_the_turn() {
     let mut world = running();
     for _ in 0..4 {

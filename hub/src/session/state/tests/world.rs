@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 use protocol::document::{ChatTurn, NEW_SESSION_NAME, Prompts, SessionStats, TurnStats};
-use protocol::drone::{CrashRecoveryRequest, Hello, HelloLock, HelloTurn, ModelTarget};
+use protocol::drone::{
+    CrashRecoveryRequest, Hello, HelloLock, HelloPending, HelloTurn, ModelTarget, PendingTurn,
+};
 use protocol::event::{DroneMeta, TurnEvent};
 use protocol::ide::IdeRequest;
 use protocol::ids::{DroneId, TurnId};
@@ -68,6 +70,8 @@ pub(super) struct SimDrone {
     pub(super) refuses_work: bool,
     /// It still ends something else.
     pub(super) busy: bool,
+    /// It says nothing of the work order on its disk.
+    pub(super) is_old: bool,
     pub(super) run: Option<Run>,
     /// A work order on disk that no process works on.
     crashed: Option<Run>,
@@ -276,7 +280,7 @@ impl World {
     pub(super) fn say_hello(&mut self, first: bool) {
         let Some(conn) = self.drone.conn else { return };
         let answer = self.ask("hello".to_owned());
-        let SimDrone { generation, locked, run, .. } = &self.drone;
+        let SimDrone { generation, locked, run, crashed, .. } = &self.drone;
         let hello = Hello {
             workspace_id: "w".into(),
             lock: locked.then(|| HelloLock { chat_session_id: SESSION.into(), project_id: "p".into() }),
@@ -286,6 +290,13 @@ impl World {
                 attempt: run.attempt,
                 last_seq: run.next_seq - 1,
             }),
+            pending: match crashed {
+                _ if self.drone.is_old => HelloPending::Untold,
+                Some(Run { turn, attempt, .. }) => {
+                    HelloPending::Turn(PendingTurn { turn_id: turn.clone(), attempt: *attempt })
+                }
+                None => HelloPending::Nothing,
+            },
             process_restarts: 0,
             last_exit: None,
             hostname: "h".into(),

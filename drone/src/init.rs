@@ -19,6 +19,7 @@ use protocol::drone::ProcessExit;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
+use self::descendants::Descendant;
 use self::policy::{Next, Restarts};
 use self::process::{Drone, Signals};
 
@@ -106,7 +107,9 @@ async fn keep_running(config: &InitConfig, signals: &mut Signals) -> Result<u8, 
     }
 }
 
-/// Ends what the drone has left: asked first, then killed, until nothing is there.
+/// Ends what the drone has left: asked first, then killed, until nothing is there. Only children are asked, and what
+/// becomes a child by the end of its parent: a job's runner sees to its command itself, and can then say that the command
+/// was ended and did not end by itself.
 async fn end_descendants() -> Result<(), InitError> {
     let asked = Instant::now();
     let mut told: Vec<i32> = Vec::new();
@@ -121,10 +124,10 @@ async fn end_descendants() -> Result<(), InitError> {
             tracing::error!(?left, "processes survive being killed; they may hang in the kernel");
             return Ok(());
         }
-        for pid in left {
+        for Descendant { pid, is_child } in left {
             if waited >= LAST_WORDS {
                 process::send(pid, Signal::SIGKILL);
-            } else if !told.contains(&pid) {
+            } else if is_child && !told.contains(&pid) {
                 process::send(pid, Signal::SIGTERM);
                 told.push(pid);
             }

@@ -308,7 +308,7 @@ async fn earlier_turns(setup: &TurnSetup) -> Result<Vec<Vec<crate::model::Messag
                     .transpose()?
                     .unwrap_or_default();
                 let bodies: Vec<Body> = own.into_iter().map(|record| record.body).collect();
-                Ok(history::from_journal(&bodies).unwrap_or_else(|| history::from_stored(turn)))
+                Ok(history::from_journal(&bodies, turn.status).unwrap_or_else(|| history::from_stored(turn)))
             })
             .collect::<Result<Vec<_>, JournalError>>()
     };

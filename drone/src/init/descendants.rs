@@ -3,8 +3,16 @@
 use std::collections::HashSet;
 use std::io;
 
-/// Pids of running descendants of this process; zombies are not running.
-pub(super) fn of_this_process() -> io::Result<Vec<i32>> {
+/// A running descendant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Descendant {
+    pub pid: i32,
+    /// Of this process itself.
+    pub is_child: bool,
+}
+
+/// Running descendants of this process; zombies are not running.
+pub(super) fn of_this_process() -> io::Result<Vec<Descendant>> {
     let mut processes = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
         let name = entry?.file_name();
@@ -39,7 +47,7 @@ fn parse(stat: &str) -> Option<Process> {
     })
 }
 
-fn below(root: i32, processes: &[Process]) -> Vec<i32> {
+fn below(root: i32, processes: &[Process]) -> Vec<Descendant> {
     let mut family = HashSet::from([root]);
     loop {
         let children: Vec<i32> = processes
@@ -53,7 +61,10 @@ fn below(root: i32, processes: &[Process]) -> Vec<i32> {
         family.extend(children);
     }
     let running = processes.iter().filter(|process| !process.zombie && process.pid != root);
-    running.map(|process| process.pid).filter(|pid| family.contains(pid)).collect()
+    running
+        .filter(|process| family.contains(&process.pid))
+        .map(|process| Descendant { pid: process.pid, is_child: process.parent == root })
+        .collect()
 }
 
 #[cfg(test)]
@@ -70,7 +81,8 @@ mod tests {
             process(40, 10, false),
             process(50, 1, false),
         ];
-        assert_eq!(below(10, &all), [30, 40]);
+        let found = |pid, is_child| Descendant { pid, is_child };
+        assert_eq!(below(10, &all), [found(30, false), found(40, true)]);
     }
 
     #[test]

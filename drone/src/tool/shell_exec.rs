@@ -113,6 +113,9 @@ impl Tool for ShellExec {
         match directory.state() {
             Ok(State::Unclaimed) => Verdict::NotDone,
             Ok(State::Running(_)) => Verdict::Running,
+            Ok(State::Ended(exit)) if was_cut_off(&exit, context) => {
+                Verdict::Unsafe(report::unknown(&plan.command, &directory, &spill(&plan, context)))
+            }
             Ok(State::Ended(exit)) => Verdict::Done(ended(&exit, &plan, &directory, context)),
             Ok(State::Lost(owner)) => {
                 if let Err(error) = follow::lost(&directory, &owner).await {
@@ -147,8 +150,8 @@ async fn run(plan: &Plan, context: &ToolContext) -> Result<Outcome, ToolError> {
         }
     };
     Ok(match ending {
-        Ending::Ended(exit) => ended(&exit, plan, &directory, context),
-        Ending::Lost => report::unknown(&plan.command, &directory, &spill(plan, context)),
+        Ending::Ended(exit) if !was_cut_off(&exit, context) => ended(&exit, plan, &directory, context),
+        Ending::Ended(_) | Ending::Lost => report::unknown(&plan.command, &directory, &spill(plan, context)),
         Ending::NeverBegun => ToolError::cancelled().into(),
     })
 }
@@ -194,6 +197,12 @@ async fn prepare(
         follow::start(&directory, &context.jobs, &environment).map_err(|error| failed(&error))
     })
     .await
+}
+
+/// Its runner was told to stop, and not by this turn: the drone before this one ended, or its supervisor did. The user
+/// has nothing to do with it, and how far the command got is not known.
+fn was_cut_off(exit: &Exit, context: &ToolContext) -> bool {
+    exit.reason == Reason::Stopped && !context.cancel.is_cancelled()
 }
 
 fn ended(exit: &Exit, plan: &Plan, directory: &JobDirectory, context: &ToolContext) -> Outcome {

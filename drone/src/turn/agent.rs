@@ -14,7 +14,7 @@ use super::TurnError;
 use super::ask::Asked;
 use super::history;
 use super::shared::Shared;
-use super::state::{self, AgentState, Next, Stage};
+use super::state::{AgentState, Next, Stage, Unfinished};
 use super::stop::Wish;
 use super::voice::Voice;
 use crate::journal::Journal;
@@ -161,12 +161,10 @@ impl Agent {
 
     /// Gives every call without a result one that says why, so that the history stays whole.
     pub(super) fn settle_calls(&self, batch: &mut Batch) {
+        let unfinished = Unfinished { is_cancelled: self.state.is_cancelled };
         for open in self.state.unfinished() {
             let number = open.number;
-            let outcome = match open.stage {
-                Stage::Fresh => state::not_run(),
-                _ => state::stopped(),
-            };
+            let outcome = unfinished.outcome(&open.stage);
             let started =
                 (open.stage == Stage::Fresh).then(|| batch.say(self.voice.started(number, &open.call)));
             let ended = batch.say(self.voice.ended(number, &open.call, &outcome));

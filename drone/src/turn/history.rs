@@ -18,14 +18,15 @@ const UNKNOWN_WINDOW: u64 = 128_000;
 /// Kept free for the answer, unless the window is small.
 const RESERVE: u64 = 16_000;
 
-/// The messages of a turn that was run in this workspace; `None` when its journal does not hold it.
-pub(crate) fn from_journal(records: &[Body]) -> Option<Vec<Message>> {
+/// The messages of a turn that was run in this workspace; `None` when its journal does not hold it. `status`: how it
+/// ended for the hub, where the journal does not say.
+pub(crate) fn from_journal(records: &[Body], status: ChatTurnStatus) -> Option<Vec<Message>> {
     let state = AgentState::of(records);
     let prompt = state.opening.as_ref()?.prompt.clone();
     let closed = state.closed.clone();
     let mut messages = vec![Message::User { text: prompt }];
     messages.extend(state.into_history());
-    Some(finished(messages, closed.map_or(ChatTurnStatus::Aborted, |(status, _)| status)))
+    Some(finished(messages, closed.map_or(status, |(status, _)| status)))
 }
 
 /// The messages of a turn as the hub has stored it. Thinking is left out: it was for that turn alone.
@@ -263,12 +264,16 @@ mod tests {
         let completion = Completion { calls: vec![call], stop: Stop::ToolCalls, ..Completion::default() };
         let records =
             [Body::TurnOpen(opening), Body::Assistant { completion, text: None, usage: None }, Body::Cancel];
-        let messages = from_journal(&records).unwrap();
+        let messages = from_journal(&records, ChatTurnStatus::Aborted).unwrap();
         assert!(
             matches!(&messages[2], Message::ToolResult { call_id, is_error: true, .. } if call_id == "c")
         );
         assert_eq!(messages[3], said("(stopped by the user)"));
-        assert_eq!(from_journal(&records[1..]), None);
+        assert_eq!(from_journal(&records[1..], ChatTurnStatus::Aborted), None);
+        // The same where the hub ended it because the drone did not come back: the user has stopped nothing.
+        let messages = from_journal(&records[..2], ChatTurnStatus::Error).unwrap();
+        assert_eq!(messages[3], said("(broken off by an error)"));
+        assert!(messages.iter().all(|message| !format!("{message:?}").contains("user stopped")));
     }
 
     #[test]

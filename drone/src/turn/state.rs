@@ -146,13 +146,13 @@ impl AgentState {
 
     /// The conversation since the prompt, for a later turn: whole, however this one ended.
     pub(crate) fn into_history(self) -> Vec<Message> {
+        let unfinished = Unfinished { is_cancelled: self.is_cancelled };
         let Self { mut messages, open, asking, .. } = self;
         messages.extend(asking);
         for OpenCall { number: _, call, stage } in open {
             let outcome = match stage {
                 Stage::Done(outcome) => outcome,
-                Stage::Fresh => not_run(),
-                Stage::Intended(_) | Stage::Child { .. } => stopped(),
+                stage => unfinished.outcome(&stage),
             };
             messages.push(result_message(&call, outcome));
         }
@@ -203,18 +203,26 @@ impl AgentState {
     }
 }
 
-/// The result of a call that was never begun because the turn was stopped.
-pub(crate) fn not_run() -> Outcome {
-    outcome("Not run: the user stopped the turn before this call began.")
+/// How the turn ended before calls of it had their results.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unfinished {
+    /// By the user. Otherwise something broke, and nobody may say that it was the user.
+    pub is_cancelled: bool,
 }
 
-/// The result of a call during which the turn was stopped.
-pub(crate) fn stopped() -> Outcome {
-    outcome("Stopped by the user while it ran. What it had done by then is done.")
-}
-
-fn outcome(text: &str) -> Outcome {
-    Outcome { text: text.to_owned(), is_error: true, unknown_outcome: false, data: None }
+impl Unfinished {
+    /// The result of a call that got as far as `stage`.
+    pub(crate) fn outcome(self, stage: &Stage) -> Outcome {
+        let (text, unknown_outcome) = match (stage, self.is_cancelled) {
+            (Stage::Fresh, true) => ("Not run: the user stopped the turn before this call began.", false),
+            (Stage::Fresh, false) => ("Not run: the turn broke off before this call began.", false),
+            (_, true) => ("Stopped by the user while it ran. What it had done by then is done.", false),
+            (_, false) => {
+                ("The turn broke off while it ran: its outcome is unknown. Check before you repeat it.", true)
+            }
+        };
+        Outcome { text: text.to_owned(), is_error: true, unknown_outcome, data: None }
+    }
 }
 
 fn result_message(call: &Call, outcome: Outcome) -> Message {

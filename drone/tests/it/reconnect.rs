@@ -1,6 +1,7 @@
 //! The hub goes away and comes back; the process is stopped and started again.
 
 use nix::sys::signal::Signal;
+use protocol::drone::{HelloPending, PendingTurn};
 use protocol::value::ChatTurnStatus;
 use scripted_model::ScriptedModel;
 use scripted_model::script::{Answer, Script, Step};
@@ -107,6 +108,25 @@ async fn a_turn_that_is_left_by_a_signal_goes_on_in_the_next_process() {
 }
 
 #[tokio::test]
+async fn a_drone_says_at_once_which_work_order_it_found_or_that_it_found_none() {
+    let mut world = World::locked(model([Answer::new([Step::say("Hm "), Step::Stall])])).await;
+    let order = order("talk");
+    world.drone.kill().await;
+    let before = world.hub.look(|store| store.hellos.len());
+    world.start_drone(&[]);
+    world.hub.hellos(before + 1).await;
+    let pending = |world: &World| world.hub.look(|store| store.hellos.last().unwrap().pending.clone());
+    assert_eq!(pending(&world), HelloPending::Nothing);
+    let found = PendingTurn { turn_id: order.id.clone(), attempt: 1 };
+    world.hub.dispatch(order).await;
+    world.drone.kill().await;
+    let before = world.hub.look(|store| store.hellos.len());
+    world.start_drone(&[]);
+    world.hub.hellos(before + 1).await;
+    assert_eq!(pending(&world), HelloPending::Turn(found));
+}
+
+#[tokio::test]
 async fn a_turn_that_nobody_wants_any_more_is_forgotten_after_a_crash() {
     let mut world = World::locked(model([Answer::new([Step::say("Hm "), Step::Stall])])).await;
     world.hub.dispatch(order("talk")).await;
@@ -132,7 +152,9 @@ async fn a_command_that_runs_at_the_end_of_the_process_is_accounted_for_by_the_n
     world.start_drone(&[]);
     assert_eq!(world.hub.over().await, ChatTurnStatus::Finished);
     assert_eq!(world.story(), ["calls: shell_exec", "says: I see that it was stopped."]);
-    assert!(world.hub.transcript().tool_calls[0].is_error);
+    let call = world.hub.transcript().tool_calls.remove(0);
+    assert!(call.is_error && call.unknown_outcome, "{call:?}");
+    assert!(!call.response.contains("by the user"), "{}", call.response);
     assert_eq!(model.violations(), [""; 0]);
 }
 

@@ -137,6 +137,24 @@ async fn a_command_whose_runner_was_killed_has_an_unknown_outcome_and_no_process
 }
 
 #[tokio::test]
+async fn a_command_that_ended_with_its_drone_has_an_unknown_outcome_and_was_not_stopped_by_the_user() {
+    let world = World::new();
+    let runs = world.path("runs");
+    let intent = killed_drone(&world, "echo begun; touch runs; sleep 1000", |_| runs.exists()).await;
+    let job = world.job(&intent);
+    let State::Running(runner) = job.state().unwrap() else { panic!("not running") };
+    // As the supervisor does when it gives up.
+    kill(Pid::from_raw(runner.pid), Signal::SIGTERM).unwrap();
+    until("the runner is done", || matches!(job.state().unwrap(), State::Ended(_))).await;
+    let Verdict::Unsafe(outcome) = verdict(&world, &intent).await else { panic!("not unsafe") };
+    assert!(outcome.unknown_outcome && outcome.is_error);
+    assert!(!outcome.text.contains("user"), "{}", outcome.text);
+    assert!(outcome.text.contains("Check before you repeat") && outcome.text.contains("begun"));
+    assert_eq!(world.apply(&intent).await, outcome);
+    assert_eq!(processes_of(&job), Vec::<i32>::new());
+}
+
+#[tokio::test]
 async fn a_runner_killed_under_a_living_drone_ends_the_call_with_an_unknown_outcome() {
     let world = World::new();
     let intent =

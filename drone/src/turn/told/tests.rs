@@ -12,7 +12,7 @@ use super::*;
 use crate::journal::record::Opening;
 use crate::model::{Completion, Stop, TokenUsage};
 use crate::tool::{Effect, Intent, Outcome};
-use crate::turn::state::Stage;
+use crate::turn::state::{Stage, Unfinished};
 use crate::turn::voice::Text;
 
 const TURN: &str = "01turn";
@@ -172,7 +172,7 @@ impl World {
         let mut events = Vec::new();
         let mut ended = Vec::new();
         for open in state.unfinished() {
-            let outcome = crate::turn::state::stopped();
+            let outcome = Unfinished { is_cancelled: true }.outcome(&open.stage);
             let is_fresh = open.stage == Stage::Fresh;
             if is_fresh {
                 events.push(voice.started(open.number, &open.call));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use protocol::drone::ModelTarget;
 use protocol::value::Dialect;
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::provider::probe::below;
 use crate::provider::{Provider, Providers};
@@ -15,6 +16,9 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 const LONGEST: usize = 60;
 /// How much of a prompt the model is shown, in characters.
 const SHOWN: usize = 2_000;
+/// What a drone asks Ollama for when nothing is known of the model. The same here: another size would load the model anew,
+/// and Ollama's own cuts long prompts off without a word.
+const OLLAMA_CONTEXT: u64 = 32_768;
 const INSTRUCTION: &str = "Write a title of at most six words for a conversation that begins with the user's message. \
     Answer with the title alone: no quotes, no full stop, in the language of the message.";
 
@@ -33,21 +37,7 @@ async fn ask(
     target: &ModelTarget,
     prompt: &str,
 ) -> Option<String> {
-    let base_url = provider.base_url.as_ref()?;
-    let shown: String = prompt.chars().take(SHOWN).collect();
-    let messages =
-        json!([{ "role": "system", "content": INSTRUCTION }, { "role": "user", "content": shown }]);
-    let (url, body) = match target.dialect {
-        Dialect::OpenAi => (
-            below(base_url, &["chat", "completions"]),
-            json!({ "model": target.model, "messages": messages, "stream": false }),
-        ),
-        Dialect::Ollama => (
-            below(base_url, &["api", "chat"]),
-            json!({ "model": target.model, "messages": messages, "stream": false, "think": false }),
-        ),
-        Dialect::OpenAiResponses | Dialect::Anthropic => return None,
-    };
+    let (url, body) = request(provider.base_url.as_ref()?, target, prompt)?;
     let mut request = client.post(url).json(&body).timeout(TIMEOUT);
     if let Some(key) = provider.key.as_ref().ok()? {
         request = request.header(http::header::AUTHORIZATION, key.bearer());
@@ -55,6 +45,27 @@ async fn ask(
     let answer: Value = request.send().await.ok()?.error_for_status().ok()?.json().await.ok()?;
     let text = answer.pointer("/choices/0/message/content").or_else(|| answer.pointer("/message/content"))?;
     text.as_str().map(str::to_owned)
+}
+
+/// Where and what to ask; none: not in this dialect.
+fn request(base_url: &Url, target: &ModelTarget, prompt: &str) -> Option<(Url, Value)> {
+    let shown: String = prompt.chars().take(SHOWN).collect();
+    let messages =
+        json!([{ "role": "system", "content": INSTRUCTION }, { "role": "user", "content": shown }]);
+    match target.dialect {
+        Dialect::OpenAi => Some((
+            below(base_url, &["chat", "completions"]),
+            json!({ "model": target.model, "messages": messages, "stream": false }),
+        )),
+        Dialect::Ollama => Some((
+            below(base_url, &["api", "chat"]),
+            json!({
+                "model": target.model, "messages": messages, "stream": false, "think": false,
+                "options": { "num_ctx": target.context_window.unwrap_or(OLLAMA_CONTEXT) },
+            }),
+        )),
+        Dialect::OpenAiResponses | Dialect::Anthropic => None,
+    }
 }
 
 /// A model's answer made fit for a list; none: it is not a title.
@@ -111,6 +122,24 @@ fn shorten(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ollama_is_asked_for_the_context_that_the_drone_asks_for() {
+        let target = |context_window| ModelTarget {
+            provider: "o".into(),
+            dialect: Dialect::Ollama,
+            model: "m".into(),
+            capabilities: protocol::document::Capabilities::default(),
+            context_window,
+            max_output_tokens: None,
+            simulated: false,
+        };
+        let base = Url::parse("http://localhost:11434").unwrap();
+        for (known, asked) in [(None, 32_768), (Some(8_192), 8_192)] {
+            let (_, body) = request(&base, &target(known), "hi").unwrap();
+            assert_eq!(body["options"]["num_ctx"], asked);
+        }
+    }
 
     #[test]
     fn words_give_the_first_sentence_of_the_first_line_that_says_something() {

@@ -72,16 +72,24 @@ const PASSED: &[&str] = &[
     "PYENV_ROOT",
     "VIRTUAL_ENV",
     "GADGET_LOG",
+    "GADGET_CLONE_DEPTH",
+    "GADGET_JOB_TASKS",
+    "GADGET_MODEL_HEADERS",
+    "GADGET_MODEL_FIRST_DELTA",
+    "GADGET_MODEL_NEXT_DELTA",
 ];
 
 impl Program {
     /// Takes from the hub's environment what drones may see.
     pub fn new(path: PathBuf, prefix: Vec<OsString>) -> Self {
-        let may_pass = |name: &str| PASSED.contains(&name) || name.starts_with("LC_");
         let environment =
             std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(may_pass)).collect();
         Self { path, prefix, environment }
     }
+}
+
+fn may_pass(name: &str) -> bool {
+    PASSED.contains(&name) || name.starts_with("LC_")
 }
 
 /// Makes what the process needs on disk. The new token's hash is in the record and on disk before anything runs.
@@ -146,4 +154,24 @@ pub(super) fn find(record: &Record) -> io::Result<Option<Running>> {
         None => None,
     };
     Ok(process.map(|process| Running { process, child: None }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drone_gets_its_own_settings_from_the_hub_s_environment_and_no_secret() {
+        for own in ["HEADERS", "FIRST_DELTA", "NEXT_DELTA"].map(|clock| format!("GADGET_MODEL_{clock}")) {
+            assert!(may_pass(&own), "{own}");
+        }
+        for own in ["GADGET_CLONE_DEPTH", "GADGET_JOB_TASKS", "GADGET_LOG", "LC_ALL"] {
+            assert!(may_pass(own), "{own}");
+        }
+        // A person may have called a key what they liked.
+        for other in ["GADGET_DATA", "GADGET_TOKEN_FILE", "GADGET_MODEL_KEY", "OPENAI_API_KEY", "LD_PRELOAD"]
+        {
+            assert!(!may_pass(other), "{other}");
+        }
+    }
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use crds::DroneClassSpec;
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use operator::config::{Config, DEFAULT_CLASS, LeaseConfig};
 use url::Url;
@@ -84,6 +86,8 @@ async fn cluster(file: Option<&Path>) -> anyhow::Result<kube::Config> {
     };
     // Work that goes wrong is tried again by the queue, which knows what has changed meanwhile.
     config.default_retry = false;
+    let agent = concat!("gadget-operator/", env!("CARGO_PKG_VERSION"));
+    config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
     Ok(config)
 }
 

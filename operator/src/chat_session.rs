@@ -66,7 +66,7 @@ async fn publish(
     status: ChatSessionStatus,
 ) -> Result<Next, ReconcileError> {
     let name = &observed.session.name;
-    match status::urgency(&observed.status, &status) {
+    match status::urgency(observed, &status) {
         Urgency::Nothing => {
             parts.ledger.settled(Made::Session, name);
             return Ok(Next::OnChange);

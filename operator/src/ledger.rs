@@ -16,8 +16,9 @@ use crate::index::{Name, Uid};
 /// How long a watch may lag before we believe it again.
 const BELIEVED: Duration = Duration::from_secs(10);
 
-/// How long a state that passes by itself is kept to ourselves.
-pub const PASSING: Duration = Duration::from_secs(1);
+/// How long a state that passes by itself is kept to ourselves. Longer than a second, because the scheduler looks at
+/// each full second whether a new volume is bound: no first start is faster, and none is worth two more writes for it.
+pub const PASSING: Duration = Duration::from_millis(1500);
 
 #[derive(Debug, Default)]
 pub struct Ledger {

@@ -1,6 +1,7 @@
 //! A world for tests: an API server in memory, and a node that is played by hand. The operator's own code runs against
 //! it through a real client, one step at a time, with a clock that a test moves.
 
+mod calls;
 mod convergence;
 mod failures;
 mod launch;

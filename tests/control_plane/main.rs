@@ -2,5 +2,11 @@
 
 mod harness;
 mod nodes;
+mod operator_failures;
+mod operator_faults;
+mod operator_launch;
+mod operator_leader;
+mod operator_scale;
+mod operator_stage;
 mod pods;
 mod proxy;

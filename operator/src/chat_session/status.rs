@@ -18,7 +18,7 @@ use crate::drone::status::Urgency;
 use crate::events::Note;
 
 /// A little longer than a drone's: what it says then is mirrored in one write, not in two.
-const PASSING: Duration = Duration::from_millis(1100);
+const PASSING: Duration = Duration::from_millis(1600);
 const WORDS: Duration = Duration::from_secs(10);
 
 /// A state in one word, and why, in one and in more.
@@ -172,7 +172,8 @@ fn conditions_of(
 }
 
 /// Whether, and when, the new status is to be written.
-pub fn urgency(old: &ChatSessionStatus, new: &ChatSessionStatus) -> Urgency {
+pub fn urgency(observed: &Observed, new: &ChatSessionStatus) -> Urgency {
+    let old = &observed.status;
     if old == new {
         return Urgency::Nothing;
     }
@@ -184,6 +185,8 @@ pub fn urgency(old: &ChatSessionStatus, new: &ChatSessionStatus) -> Urgency {
     match new.phase {
         _ if without_words(old) == without_words(new) => Urgency::IfItLasts(WORDS),
         Some(SessionPhase::Ready | SessionPhase::Suspended | SessionPhase::Failed) => Urgency::Now,
+        // It has lasted already, or the drone would not have said so.
+        _ if says_that_it_is_under_way(&observed.drone) => Urgency::Now,
         Some(
             SessionPhase::Pending
             | SessionPhase::Starting
@@ -192,6 +195,16 @@ pub fn urgency(old: &ChatSessionStatus, new: &ChatSessionStatus) -> Urgency {
             | SessionPhase::Terminating,
         )
         | None => Urgency::IfItLasts(PASSING),
+    }
+}
+
+fn says_that_it_is_under_way(drone: &DroneSight) -> bool {
+    use DronePhase as P;
+    match drone {
+        DroneSight::There(_, status) => {
+            matches!(status.phase, Some(P::Starting | P::Recovering | P::Offline))
+        }
+        DroneSight::Missing | DroneSight::JustMade(_) | DroneSight::Broken(_) => false,
     }
 }
 

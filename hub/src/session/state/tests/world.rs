@@ -1,26 +1,23 @@
 //! Plays everything around a session: tabs that remember what they have seen, a drone with an outbox that dies and
 //! comes back, a store that fails, and a wire that delivers answers late or never.
 
+mod drone;
+mod store;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
-use protocol::document::{ChatTurn, NEW_SESSION_NAME, Prompts, SessionStats, TurnStats};
-use protocol::drone::{
-    CrashRecoveryRequest, Hello, HelloLock, HelloPending, HelloTurn, ModelTarget, PendingTurn,
-};
-use protocol::event::{DroneMeta, TurnEvent};
 use protocol::ide::IdeRequest;
 use protocol::ids::{DroneId, TurnId};
-use protocol::value::{
-    ChatSessionMode, ChatTurnStatus, Dialect, DronePhase, ReasoningEffort, RecoveryAction,
-};
+use protocol::value::{ChatTurnStatus, RecoveryAction};
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use self::drone::{Run, SimDrone};
+use self::store::{SimStore, chat_turn, loaded};
 use super::super::effect::{Command, Dispatch, DroneChoice, Note};
 use super::super::input::{AttachAs, ClaimedDrone, Peer};
 use super::super::*;
-use crate::fleet::FleetEvent;
 use crate::session::ConnId;
 
 pub(super) const DRONE: &str = "d";
@@ -58,49 +55,6 @@ pub(super) struct Tab {
     /// The number of its last request, until the session is done with it.
     pub(super) asked: Option<u64>,
     pub(super) notes: Vec<String>,
-}
-
-#[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fault that a test switches on by itself")]
-pub(super) struct SimDrone {
-    pub(super) conn: Option<ConnId>,
-    generation: u64,
-    pub(super) locked: bool,
-    pub(super) refuses_lock: bool,
-    pub(super) refuses_work: bool,
-    /// It still ends something else.
-    pub(super) busy: bool,
-    /// It says nothing of the work order on its disk.
-    pub(super) is_old: bool,
-    pub(super) run: Option<Run>,
-    /// A work order on disk that no process works on.
-    crashed: Option<Run>,
-    outbox: VecDeque<Unacked>,
-    pub(super) paused: bool,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Run {
-    pub(super) turn: TurnId,
-    pub(super) attempt: u32,
-    next_seq: u64,
-    progress: u64,
-    over: bool,
-}
-
-struct Unacked {
-    meta: DroneMeta,
-    event: TurnEvent,
-    ack: Option<oneshot::Receiver<Vec<Value>>>,
-    /// Not sent again before the next connection.
-    refused: bool,
-}
-
-#[derive(Default)]
-pub(super) struct SimStore {
-    pub(super) events: Vec<Arc<EventRecord>>,
-    pub(super) turns: Vec<(TurnRecord, ChatTurnStatus)>,
-    pub(super) fails: bool,
 }
 
 #[derive(Debug)]
@@ -252,165 +206,6 @@ impl World {
 
     fn tab_of(&mut self, conn: ConnId) -> Option<&mut Tab> {
         self.tabs.values_mut().find(|tab| tab.conn == Some(conn))
-    }
-
-    // The drone
-
-    pub(super) fn drone_connects(&mut self) {
-        if self.drone.conn.is_some() {
-            return;
-        }
-        let conn = self.new_conn();
-        self.drone.conn = Some(conn);
-        self.drone.generation += 1;
-        self.say_hello(true);
-        if let Some(run) = self.drone.crashed.clone() {
-            let request = CrashRecoveryRequest {
-                workspace_id: "w".into(),
-                turn_id: run.turn,
-                chat_session_id: SESSION.into(),
-                resumable: true,
-                last_seq: run.next_seq - 1,
-                progress: run.progress,
-            };
-            self.apply(Input::Drone { conn, said: DroneInput::Recovery(request) });
-        }
-    }
-
-    pub(super) fn say_hello(&mut self, first: bool) {
-        let Some(conn) = self.drone.conn else { return };
-        let answer = self.ask("hello".to_owned());
-        let SimDrone { generation, locked, run, crashed, .. } = &self.drone;
-        let hello = Hello {
-            workspace_id: "w".into(),
-            lock: locked.then(|| HelloLock { chat_session_id: SESSION.into(), project_id: "p".into() }),
-            mode: if run.is_some() { WorkspaceMode::Agent } else { WorkspaceMode::Idle },
-            turn: run.as_ref().map(|run| HelloTurn {
-                turn_id: run.turn.clone(),
-                attempt: run.attempt,
-                last_seq: run.next_seq - 1,
-            }),
-            pending: match crashed {
-                _ if self.drone.is_old => HelloPending::Untold,
-                Some(Run { turn, attempt, .. }) => {
-                    HelloPending::Turn(PendingTurn { turn_id: turn.clone(), attempt: *attempt })
-                }
-                None => HelloPending::Nothing,
-            },
-            process_restarts: 0,
-            last_exit: None,
-            hostname: "h".into(),
-            version: "1".into(),
-        };
-        let generation = *generation;
-        let said = DroneInput::Hello { drone: DRONE.into(), hello, generation, first, answer };
-        self.apply(Input::Drone { conn, said });
-    }
-
-    pub(super) fn drone_disconnects(&mut self) {
-        if let Some(conn) = self.drone.disconnect() {
-            self.apply(Input::Drone { conn, said: DroneInput::Gone });
-        }
-    }
-
-    /// A person stops the drone, or lets it run again.
-    pub(super) fn hold(&mut self, held: bool) {
-        self.held = held;
-        self.apply(Input::Held(held));
-    }
-
-    pub(super) fn fleet_event(&self, phase: DronePhase, message: Option<&str>) -> FleetEvent {
-        FleetEvent {
-            drone: DRONE.into(),
-            phase,
-            reason: None,
-            message: message.map(str::to_owned),
-            restarts: 0,
-            since: now(self.now).wall,
-        }
-    }
-
-    pub(super) fn fleet_says(&mut self, phase: DronePhase, message: Option<&str>) {
-        let event = self.fleet_event(phase, message);
-        self.apply(Input::Fleet(event));
-    }
-
-    /// The process dies. What the hub has not stored is told anew by the next attempt.
-    pub(super) fn drone_crashes(&mut self) {
-        self.drone.locked = false;
-        self.drone.outbox.clear();
-        if let Some(run) = self.drone.run.take() {
-            // A turn that had come to its end stays so: its journal says it.
-            self.drone.crashed = Some(run);
-        }
-        self.drone_disconnects();
-    }
-
-    pub(super) fn drone_emits(&mut self, event: TurnEvent) {
-        let generation = self.drone.generation;
-        let Some(run) = self.drone.run.as_mut().filter(|run| !run.over) else { return };
-        let meta = DroneMeta {
-            turn_id: run.turn.clone(),
-            attempt: run.attempt,
-            generation,
-            seq: run.next_seq,
-            notes: event.notes(),
-        };
-        run.next_seq += 1;
-        run.progress += 1;
-        run.over = matches!(event, TurnEvent::WorkOrderComplete { .. });
-        self.drone.outbox.push_back(Unacked { meta, event, ack: None, refused: false });
-        self.send_outbox();
-    }
-
-    pub(super) fn drone_says(&mut self, text: &str) {
-        self.drone_emits(TurnEvent::Response { content: text.to_owned() });
-    }
-
-    pub(super) fn drone_completes(&mut self, status: ChatTurnStatus) {
-        if let Some(run) = &self.drone.run {
-            let turn_id = run.turn.clone();
-            self.drone_emits(TurnEvent::WorkOrderComplete { turn_id, status, message: None });
-        }
-    }
-
-    fn send_outbox(&mut self) {
-        let Some(conn) = self.drone.conn else { return };
-        let mut inputs = Vec::new();
-        for unacked in
-            self.drone.outbox.iter_mut().filter(|unacked| unacked.ack.is_none() && !unacked.refused)
-        {
-            let (answer, ack) = Responder::channel();
-            unacked.ack = Some(ack);
-            let event = unacked.event.to_raw().unwrap();
-            let said = DroneInput::Event { event, meta: unacked.meta.clone(), answer };
-            inputs.push(Input::Drone { conn, said });
-        }
-        for input in inputs {
-            self.apply(input);
-        }
-    }
-
-    /// Reads the acks that have come.
-    fn read_acks(&mut self) {
-        let mut refused = Vec::new();
-        self.drone.outbox.retain_mut(|unacked| match unacked.ack.as_mut().map(oneshot::Receiver::try_recv) {
-            Some(Ok(args)) if args[0] == json!(true) => false,
-            Some(Ok(args)) => {
-                refused.push(format!("{args:?}"));
-                unacked.ack = None;
-                unacked.refused = true;
-                true
-            }
-            Some(Err(oneshot::error::TryRecvError::Closed)) => panic!("an event's ack was dropped"),
-            Some(Err(oneshot::error::TryRecvError::Empty)) | None => true,
-        });
-        if let Some(why) = refused.iter().find(|why| why.contains("gap") || why.contains("invalid")) {
-            panic!("an event in order was refused: {why}");
-        }
-        if self.drone.run.as_ref().is_some_and(|run| run.over) && self.drone.outbox.is_empty() {
-            self.drone.run = None;
-        }
     }
 
     // What the state wants done
@@ -716,118 +511,7 @@ impl World {
     }
 }
 
-impl SimDrone {
-    fn disconnect(&mut self) -> Option<ConnId> {
-        self.paused = false;
-        self.outbox.iter_mut().for_each(|unacked| {
-            unacked.ack = None;
-            unacked.refused = false;
-        });
-        self.conn.take()
-    }
-}
-
-impl SimStore {
-    fn insert(&mut self, turn: &TurnId, prompt: String, seq_before: u64) -> Result<Box<TurnRecord>, Refusal> {
-        if self.fails {
-            return Err(Refusal::new(Code::StoreUnavailable, "no store"));
-        }
-        assert!(self.turns.iter().all(|(_, status)| status.is_over()), "a second turn is processing");
-        let record = turn_record(turn.clone(), prompt, seq_before);
-        self.turns.push((record.clone(), ChatTurnStatus::Processing));
-        Ok(Box::new(record))
-    }
-
-    fn append(&mut self, events: Vec<Arc<EventRecord>>, end: Option<TurnEnd>) {
-        for event in events {
-            let expected = self.events.last().map_or(0, |event| event.seq) + 1;
-            assert_eq!(event.seq, expected, "numbers have a gap, or one is given twice");
-            self.events.push(event);
-        }
-        if let Some(end) = end {
-            let turn = self.turns.iter_mut().find(|(record, _)| record.id == end.turn).unwrap();
-            assert!(!turn.1.is_over(), "a turn ends twice");
-            turn.1 = end.status;
-        }
-    }
-}
-
 pub(super) fn now(elapsed: Duration) -> Now {
     let wall = Timestamp::UNIX_EPOCH + jiff::SignedDuration::try_from(elapsed).unwrap();
     Now { elapsed, wall }
-}
-
-fn loaded(last_seq: u64, turn: Option<LoadedTurn>) -> Loaded {
-    let session = ChatSession {
-        id: SESSION.into(),
-        created_at: Timestamp::UNIX_EPOCH,
-        user: USER.into(),
-        project: "p".into(),
-        name: NEW_SESSION_NAME.into(),
-        mode: ChatSessionMode::Build,
-        provider: None,
-        selected_model: None,
-        reasoning_effort: ReasoningEffort::Off,
-        workspace_id: None,
-        stats: SessionStats::default(),
-        archived_at: None,
-    };
-    let drone = turn.is_some().then(|| (DRONE.into(), false));
-    Loaded { session, drone, last_seq, newest_from: 0, turn }
-}
-
-fn turn_record(id: TurnId, prompt: String, seq_before: u64) -> TurnRecord {
-    TurnRecord {
-        id,
-        created_at: Timestamp::UNIX_EPOCH,
-        user: USER.into(),
-        project: "p".into(),
-        session: SESSION.into(),
-        model: ModelTarget {
-            provider: "x".into(),
-            dialect: Dialect::OpenAi,
-            model: "m".into(),
-            capabilities: protocol::document::Capabilities::default(),
-            context_window: None,
-            max_output_tokens: None,
-            simulated: false,
-        },
-        mode: ChatSessionMode::Build,
-        reasoning_effort: ReasoningEffort::Off,
-        status: ChatTurnStatus::Processing,
-        prompts: Prompts { user: prompt, system: None },
-        error_message: None,
-        seq_before,
-        last_seq: seq_before,
-        attempts: 0,
-        barren_attempts: 0,
-        work_order: None,
-        attempt_seq_before: seq_before,
-        drone: None,
-        abort_requested: false,
-        stats: TurnStats::default(),
-    }
-}
-
-fn chat_turn(record: &TurnRecord, status: ChatTurnStatus, last_seq: u64) -> ChatTurn {
-    ChatTurn {
-        id: record.id.clone(),
-        created_at: record.created_at,
-        user: record.user.clone(),
-        project: record.project.clone(),
-        session: record.session.clone(),
-        provider: "x".into(),
-        llm: "m".into(),
-        mode: record.mode,
-        reasoning_effort: record.reasoning_effort,
-        status,
-        prompts: record.prompts.clone(),
-        blocks: Vec::new(),
-        tool_calls: Vec::new(),
-        stats: TurnStats::default(),
-        error_message: None,
-        last_seq,
-        attempts: record.attempts,
-        simulated: false,
-    }
 }

@@ -42,9 +42,10 @@ pub(crate) fn own_name() -> Rule {
     )
 }
 
+/// A name before the host is who signs in by key with ssh, and a secret with http.
 pub(crate) fn git_url() -> Rule {
     text(
-        "self.matches('^(https?|ssh|git)://[^/@ ]*(@[^/ ]+)?/[^ ]+$') && !self.matches('^https?://[^/]*:[^/]*@') \
+        "self.matches('^(https?|git)://[^/@ ]+/[^ ]+$') || self.matches('^ssh://([^/@: ]+@)?[^/@ ]+/[^ ]+$') \
          || self.matches('^[a-zA-Z0-9._-]+@[a-zA-Z0-9.-]+:[^ ]+$')",
         "the address of a git repository without credentials in it, such as 'https://git.example/shop.git'",
     )

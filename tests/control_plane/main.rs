@@ -1,5 +1,6 @@
 //! The whole on a real control plane: API server, etcd, controllers and scheduler. Nodes are played by the harness.
 
+mod crds;
 mod harness;
 mod nodes;
 mod operator_failures;

@@ -22,7 +22,8 @@ const MOST: u32 = 256 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    file: File,
+    /// None: the file is made by the first record.
+    file: Option<File>,
     /// Where the last whole record ends.
     length: u64,
     /// How many records there are.
@@ -43,22 +44,18 @@ pub enum JournalError {
 }
 
 impl Journal {
-    /// Opens the journal at `path`, making an empty one where there is none, and reads its records. A torn tail is cut.
+    /// Opens the journal at `path` and reads its records; one that is not there is made by the first record. A torn tail
+    /// is cut.
     pub fn open(path: &Path) -> Result<(Self, Vec<Record>), JournalError> {
         let fail =
             |what: &'static str| move |source| JournalError::Io { what, path: path.to_owned(), source };
-        let existed = path.exists();
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(fail("open"))?;
-        if !existed {
-            let directory = path.parent().unwrap_or(Path::new("."));
-            durable::sync_directory(directory).map_err(fail("sync the directory of"))?;
-        }
+        let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok((Self { path: path.to_owned(), file: None, length: 0, count: 0 }, Vec::new()));
+            }
+            Err(error) => return Err(fail("open")(error)),
+        };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(fail("read"))?;
         let (records, length) = decode(&bytes);
@@ -67,7 +64,8 @@ impl Journal {
             file.set_len(length as u64).map_err(fail("cut"))?;
             file.sync_all().map_err(fail("sync"))?;
         }
-        let journal = Self { path: path.to_owned(), file, length: length as u64, count: records.len() };
+        let journal =
+            Self { path: path.to_owned(), file: Some(file), length: length as u64, count: records.len() };
         Ok((journal, records))
     }
 
@@ -82,21 +80,34 @@ impl Journal {
         for record in records {
             encode(record, &mut bytes)?;
         }
-        let result = self
-            .file
-            .seek(SeekFrom::Start(self.length))
-            .and_then(|_| self.file.write_all(&bytes))
-            .and_then(|()| self.file.sync_data());
-        if let Err(source) = result {
+        if let Err(source) = self.write(&bytes) {
             // What was written in part must not stand between this record and the next one; the next open would cut it
             // as well, and with it all that follows.
-            if let Err(error) = self.file.set_len(self.length) {
+            if let Some(Err(error)) = self.file.as_ref().map(|file| file.set_len(self.length)) {
                 tracing::error!(journal = %self.path.display(), %error, "failed to take back half a record");
             }
             return Err(JournalError::Io { what: "write", path: self.path.clone(), source });
         }
         self.length += bytes.len() as u64;
         self.count += records.len();
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let new = OpenOptions::new().write(true).create(true).truncate(false).open(&self.path)?;
+                none.insert(new)
+            }
+        };
+        file.seek(SeekFrom::Start(self.length))?;
+        file.write_all(bytes)?;
+        file.sync_data()?;
+        if self.length == 0 {
+            // Its name as well; after its content, with which most file systems have written the name already.
+            durable::sync_directory(self.path.parent().unwrap_or(Path::new(".")))?;
+        }
         Ok(())
     }
 }

@@ -11,11 +11,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use protocol::drone::ContextTurn;
 use protocol::ids::TurnId;
 use protocol::value::ChatTurnStatus;
 use tokio::task::JoinError;
 
 use self::agent::{Agent, Batch, Conversation, Ended};
+use self::history::Room;
+pub use self::memory::Memory;
+use self::memory::{Earlier, Omitted};
+pub use self::opening::Opening;
 use self::shared::Shared;
 pub use self::shared::{ToolsFor, TurnSetup};
 pub use self::stop::{Stop, Wish};
@@ -23,7 +28,7 @@ use self::told::{CatchUp, Journals};
 use self::voice::Voice;
 use crate::job::follow;
 use crate::journal::prune::prune;
-use crate::journal::record::{Body, Opening, Record};
+use crate::journal::record::{self, Body, Record};
 use crate::journal::{self, Journal, JournalError};
 use crate::outbox;
 use crate::tool::Audience;
@@ -34,6 +39,8 @@ mod ask;
 mod calls;
 mod guard;
 mod history;
+mod memory;
+mod opening;
 mod prompt;
 mod schedule;
 mod shared;
@@ -54,6 +61,8 @@ pub struct Turn {
     agent: Agent,
     /// What the hub has to be told again first.
     catch_up: Vec<protocol::event::TurnEvent>,
+    /// An earlier process has begun it.
+    is_resumed: bool,
 }
 
 /// How a turn left this process.
@@ -75,6 +84,8 @@ pub enum TurnError {
     Event(#[source] outbox::PushError),
     #[error("a task of the turn crashed")]
     Task(#[source] JoinError),
+    #[error("the turn was given up before it had begun")]
+    NotOpened,
 }
 
 /// What the journals say of a turn that a crash interrupted.
@@ -121,28 +132,29 @@ pub async fn interrupted(paths: &Paths, turn: &TurnId) -> Result<Interrupted, Tu
 }
 
 impl Turn {
-    /// Journals that the turn begins, or that it goes on. Nothing is told or run yet.
-    pub async fn open(setup: TurnSetup) -> Result<Self, TurnError> {
+    /// Begins the turn, or goes on with it. It may be run at once: until the other value lets it, it only asks the model.
+    pub async fn open(mut setup: TurnSetup) -> Result<(Self, Opening), TurnError> {
+        let context = std::mem::take(&mut setup.order.work_order.context);
         let order = &setup.order;
         let voice = Voice::main(order.id.clone(), order.work_order.model.context_window);
-        prune_journals(&setup.paths, &order.id).await?;
         let (journal, records) = open_journal(journal_path(&setup.paths, &order.id, None)).await?;
         let mut bodies: Vec<Body> = records.into_iter().map(|record| record.body).collect();
 
         let project_root = setup.paths.project(&order.session.project.slug);
         let agents_md = agents_md(&setup, &project_root);
-        let earlier = earlier_turns(&setup).await?;
         let tools = (setup.tools)(order.mode, Audience::Main);
-        let opening = bodies.iter().find_map(|body| match body {
+        let opened = bodies.iter().find_map(|body| match body {
             Body::TurnOpen(opening) => Some(opening.clone()),
             _ => None,
         });
-        let (mut catch_up, mut to_write) = (Vec::new(), Vec::new());
-        let opening = if let Some(opening) = opening {
+        let is_resumed = opened.is_some();
+        let mut catch_up = Vec::new();
+        let (opening, earlier, first) = if let Some(opening) = opened {
             let CatchUp { resume, events } = catch_up_of(&setup, &bodies, &voice).await?;
             catch_up = events;
-            to_write.push(Body::Resume(resume));
-            opening
+            let omitted = usize::try_from(opening.omitted).unwrap_or(usize::MAX);
+            let earlier = earlier_turns(&setup, context.turns, Omitted::Known(omitted)).await?;
+            (opening, earlier, Body::Resume(resume))
         } else {
             // A journal without its first record is worth nothing, and there is none but an empty one.
             bodies.clear();
@@ -150,30 +162,30 @@ impl Turn {
             let prompt = prompt::user(&order.prompts.user, &order.session, &project_root, Timestamp::now());
             let specs: Vec<_> = tools.iter().map(|tool| tool.spec()).chain([subagent::spec()]).collect();
             let fixed = history::fixed_size(&system, &prompt, &specs);
-            let omitted = history::turns_to_omit(&earlier, fixed, order.work_order.model.context_window);
-            let opening = Opening {
+            let room = Room::new(fixed, order.work_order.model.context_window);
+            let earlier = earlier_turns(&setup, context.turns, Omitted::ToFit(room)).await?;
+            let opening = record::Opening {
                 turn_id: order.id.clone(),
                 chat_session_id: order.session.id.clone(),
                 attempt: order.work_order.attempt,
                 first_seq: order.work_order.first_seq,
                 system,
                 prompt,
-                omitted: omitted as u64,
+                omitted: earlier.omitted as u64,
             };
-            to_write.push(Body::TurnOpen(opening.clone()));
-            opening
+            (opening.clone(), earlier, Body::TurnOpen(opening))
         };
         let conversation = Conversation {
             system: opening.system,
-            earlier,
-            unsent: order.work_order.context.omitted,
+            earlier: earlier.turns,
+            unsent: context.omitted,
             prompt: opening.prompt,
         };
         let shared = Arc::new(Shared { setup, agents_md, stragglers: Mutex::default() });
         let mut agent =
             Agent::new(shared, voice, journal, &bodies, conversation, tools, Some(subagent::spec()));
-        agent.append(to_write).await?;
-        Ok(Self { agent, catch_up })
+        let opening = agent.begin(&[first]);
+        Ok((Self { agent, catch_up, is_resumed }, opening))
     }
 
     /// Runs the turn to its end, or until it is to be left. When this returns, nothing of it runs any more.
@@ -191,10 +203,28 @@ impl Turn {
         if tokio::time::timeout(STRAGGLER_PATIENCE, gone).await.is_err() {
             tracing::error!("calls of a turn that was stopped do not end; they are given up");
         }
+        if let TurnEnd::Closed { status, .. } = end {
+            self.remember(status).await;
+        }
         end
     }
 
+    /// Keeps what the next turn needs to know of this one, and makes room for its journal.
+    async fn remember(self, status: ChatTurnStatus) {
+        let Agent { shared, state, conversation, .. } = self.agent;
+        let TurnSetup { order, paths, memory, .. } = &shared.setup;
+        // One that is not closed on disk is looked at there.
+        if state.closed.is_some() {
+            memory.keep(order.id.clone(), history::of_state(conversation.prompt, state, status));
+        }
+        prune_journals(paths, &order.id).await;
+    }
+
     async fn work(&mut self) -> Result<TurnEnd, TurnError> {
+        if self.is_resumed {
+            // What an earlier process had begun to do is gone on with: more than asking the model.
+            self.agent.gate.pass().await?;
+        }
         for event in std::mem::take(&mut self.catch_up) {
             self.agent.shared.setup.outbox.push(&event).await.map_err(TurnError::Event)?;
         }
@@ -296,23 +326,20 @@ fn child_numbers<'a>(bodies: impl Iterator<Item = &'a Body>) -> Vec<usize> {
         .collect()
 }
 
-/// The conversation before this turn, one list of messages for each turn.
-async fn earlier_turns(setup: &TurnSetup) -> Result<Vec<Vec<crate::model::Message>>, TurnError> {
-    let (paths, turns) = (setup.paths.clone(), setup.order.work_order.context.turns.clone());
-    let read = move || {
-        turns
-            .iter()
-            .map(|turn| {
-                let own = is_safe_id(&turn.turn_id)
-                    .then(|| journal::read(&journal_path(&paths, &turn.turn_id, None)))
-                    .transpose()?
-                    .unwrap_or_default();
-                let bodies: Vec<Body> = own.into_iter().map(|record| record.body).collect();
-                Ok(history::from_journal(&bodies, turn.status).unwrap_or_else(|| history::from_stored(turn)))
-            })
-            .collect::<Result<Vec<_>, JournalError>>()
-    };
-    tokio::task::spawn_blocking(read).await.map_err(TurnError::Task)?.map_err(TurnError::Journal)
+/// The conversation before this turn.
+async fn earlier_turns(
+    setup: &TurnSetup,
+    turns: Vec<ContextTurn>,
+    omitted: Omitted,
+) -> Result<Earlier, TurnError> {
+    if turns.is_empty() {
+        return Ok(Earlier { turns: Vec::new(), omitted: 0 });
+    }
+    let (paths, memory) = (setup.paths.clone(), setup.memory.clone());
+    tokio::task::spawn_blocking(move || memory.recall(&paths, &turns, omitted))
+        .await
+        .map_err(TurnError::Task)?
+        .map_err(TurnError::Journal)
 }
 
 /// The journal of a turn's own agent, or of the sub-agent that its call `child` started.
@@ -323,14 +350,13 @@ fn journal_path(paths: &Paths, turn: &TurnId, child: Option<usize>) -> PathBuf {
     }
 }
 
-async fn prune_journals(paths: &Paths, current: &TurnId) -> Result<(), TurnError> {
+async fn prune_journals(paths: &Paths, current: &TurnId) {
     let (directory, current) = (paths.journals(), current.clone());
     let pruned = tokio::task::spawn_blocking(move || prune(&directory, KEPT_TURNS, current.as_str())).await;
-    // Too many of them do less harm than a turn that does not begin.
-    if let Err(error) = pruned.map_err(TurnError::Task)? {
+    // Too many of them do less harm than a turn that fails.
+    if let Err(error) = pruned.unwrap_or_else(|crashed| Err(crashed.into())) {
         tracing::warn!(%error, "failed to remove old journals");
     }
-    Ok(())
 }
 
 async fn open_journal(path: PathBuf) -> Result<(Journal, Vec<Record>), TurnError> {

@@ -152,7 +152,7 @@ impl Workspace {
     }
 
     pub fn put_work_order(&self, order: &WorkOrderDocument) -> Result<(), WorkspaceError> {
-        write_json(&self.paths.work_order_json(), order)
+        self.paths.put_work_order(order)
     }
 
     pub fn remove_work_order(&self) -> Result<(), WorkspaceError> {
@@ -176,6 +176,11 @@ impl Paths {
 
     pub fn work_order_json(&self) -> PathBuf {
         self.gadget().join("work-order.json")
+    }
+
+    /// On disk when this returns. Only for who holds the workspace.
+    pub fn put_work_order(&self, order: &WorkOrderDocument) -> Result<(), WorkspaceError> {
+        write_json(&self.work_order_json(), order)
     }
 
     /// One file for each turn, and one for each of its sub-agents.

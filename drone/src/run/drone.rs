@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::model::endpoint;
 use crate::project::credential::{CredentialServer, HubCredentials};
 use crate::session_token::TokenKeeper;
-use crate::turn::{TurnEnd, Wish};
+use crate::turn::{Memory, TurnEnd, Wish};
 use crate::workspace::Workspace;
 use crate::workspace::document::{Registration, WorkOrderDocument, WorkspaceDocument};
 
@@ -78,6 +78,8 @@ pub(super) struct Drone {
     /// A work order that crashed with an earlier process; the hub says what becomes of it.
     interrupted: Option<WorkOrderDocument>,
     syncing: Option<Syncing>,
+    /// The conversation so far.
+    memory: Memory,
     /// How many synchronisations this process has begun.
     syncs: u64,
     /// Commits in the checkout have an author.
@@ -164,6 +166,7 @@ impl Drone {
             closing: None,
             interrupted,
             syncing: None,
+            memory: Memory::default(),
             syncs: 0,
             has_author: false,
             generation: Arc::default(),

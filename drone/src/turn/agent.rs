@@ -8,17 +8,20 @@ use parking_lot::Mutex;
 use protocol::event::TurnEvent;
 use protocol::value::{ChatTurnStatus, ReasoningEffort};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::TurnError;
 use super::ask::Asked;
 use super::history;
+use super::memory::Messages;
+use super::opening::{Gate, Opening};
 use super::shared::Shared;
 use super::state::{AgentState, Next, Stage, Unfinished};
 use super::stop::Wish;
 use super::voice::Voice;
-use crate::journal::Journal;
 use crate::journal::record::{Body, Record};
+use crate::journal::{Journal, JournalError};
 use crate::model::{Message, ModelRequest, Stop as ModelStop};
 use crate::outbox::Held;
 use crate::tool::seen::SeenFiles;
@@ -43,6 +46,8 @@ pub(super) struct Agent {
     pub tools: Vec<Arc<dyn Tool>>,
     pub specs: Vec<ToolSpec>,
     pub context: ToolContext,
+    /// Nothing is told or journaled before it is open.
+    pub gate: Gate,
     // A lock because writing happens on a thread of its own; one write at a time.
     journal: Arc<Mutex<Journal>>,
 }
@@ -51,7 +56,7 @@ pub(super) struct Agent {
 pub(super) struct Conversation {
     pub system: String,
     /// The earlier turns, oldest first.
-    pub earlier: Vec<Vec<Message>>,
+    pub earlier: Vec<Messages>,
     /// How many still earlier ones the hub has left out.
     pub unsent: u64,
     /// The message that the agent answers.
@@ -118,7 +123,7 @@ impl Agent {
         };
         let state = AgentState::of(records);
         let journal = Arc::new(Mutex::new(journal));
-        Self { shared, voice, state, conversation, tools, specs, context, journal }
+        Self { shared, voice, state, conversation, tools, specs, context, gate: Gate::opened(), journal }
     }
 
     pub(super) fn cancel(&self) -> &CancellationToken {
@@ -200,18 +205,32 @@ impl Agent {
 
     /// Writes records and applies them.
     pub(super) async fn append(&mut self, bodies: Vec<Body>) -> Result<(), TurnError> {
+        self.gate.pass().await?;
+        self.write(&bodies).await.map_err(TurnError::Task)?.map_err(TurnError::Journal)?;
+        self.apply(&bodies);
+        Ok(())
+    }
+
+    /// Applies the turn's first records while they are still being written.
+    pub(super) fn begin(&mut self, bodies: &[Body]) -> Opening {
+        let (opening, gate) = Opening::new(self.write(bodies));
+        self.gate = gate;
+        self.apply(bodies);
+        opening
+    }
+
+    fn write(&self, bodies: &[Body]) -> JoinHandle<Result<(), JournalError>> {
         let (generation, at) = (self.shared.generation(), Timestamp::now());
         let records: Vec<Record> =
             bodies.iter().map(|body| Record { generation, at, body: body.clone() }).collect();
         let journal = self.journal.clone();
         tokio::task::spawn_blocking(move || journal.lock().append(&records))
-            .await
-            .map_err(TurnError::Task)?
-            .map_err(TurnError::Journal)?;
-        for body in &bodies {
+    }
+
+    fn apply(&mut self, bodies: &[Body]) {
+        for body in bodies {
             self.state.apply(body);
         }
-        Ok(())
     }
 
     pub(super) fn request(&self) -> ModelRequest {

@@ -229,6 +229,7 @@ impl Agent {
     }
 
     async fn push(&self, event: &protocol::event::TurnEvent) -> Result<u64, TurnError> {
+        self.gate.pass().await?;
         self.shared.setup.outbox.push(event).await.map_err(TurnError::Event)
     }
 }

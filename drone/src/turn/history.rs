@@ -3,6 +3,8 @@
 //! A turn that this workspace ran itself is told from its own journal, byte for byte as the model had it, so that the
 //! endpoint's prompt cache holds. One that ran elsewhere is put together from what the hub has stored.
 
+use std::sync::Arc;
+
 use protocol::document::{Block, ToolCall};
 use protocol::drone::ContextTurn;
 use protocol::value::ChatTurnStatus;
@@ -23,10 +25,15 @@ const RESERVE: u64 = 16_000;
 pub(crate) fn from_journal(records: &[Body], status: ChatTurnStatus) -> Option<Vec<Message>> {
     let state = AgentState::of(records);
     let prompt = state.opening.as_ref()?.prompt.clone();
+    Some(of_state(prompt, state, status))
+}
+
+/// The same, of a turn that this process has run.
+pub(crate) fn of_state(prompt: String, state: AgentState, status: ChatTurnStatus) -> Vec<Message> {
     let closed = state.closed.clone();
     let mut messages = vec![Message::User { text: prompt }];
     messages.extend(state.into_history());
-    Some(finished(messages, closed.map_or(status, |(status, _)| status)))
+    finished(messages, closed.map_or(status, |(status, _)| status))
 }
 
 /// The messages of a turn as the hub has stored it. Thinking is left out: it was for that turn alone.
@@ -97,26 +104,30 @@ fn finished(mut messages: Vec<Message>, status: ChatTurnStatus) -> Vec<Message> 
     messages
 }
 
-/// How many of the oldest turns have to be left out so that the conversation fits. The rest, prompt and tools count
-/// with `fixed` bytes.
-pub(crate) fn turns_to_omit(turns: &[Vec<Message>], fixed: u64, context_window: Option<u64>) -> usize {
-    let window = context_window.unwrap_or(UNKNOWN_WINDOW);
-    let budget = (window / 5 * 4).min(window.saturating_sub(RESERVE.min(window / 4)));
-    let mut left = budget.saturating_sub(tokens(fixed));
-    let mut kept = 0;
-    for turn in turns.iter().rev() {
-        let cost = tokens(turn.iter().map(size).sum());
-        let Some(rest) = left.checked_sub(cost) else { break };
-        left = rest;
-        kept += 1;
+/// What the model still has room for, in tokens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room(u64);
+
+impl Room {
+    /// System prompt, prompt and tools take `fixed` bytes.
+    pub(crate) fn new(fixed: u64, context_window: Option<u64>) -> Self {
+        let window = context_window.unwrap_or(UNKNOWN_WINDOW);
+        let budget = (window / 5 * 4).min(window.saturating_sub(RESERVE.min(window / 4)));
+        Self(budget.saturating_sub(tokens(fixed)))
     }
-    turns.len() - kept
+
+    /// Whether a turn fits. One that does takes its room.
+    pub(crate) fn takes(&mut self, turn: &[Message]) -> bool {
+        let left = self.0.checked_sub(tokens(turn.iter().map(size).sum()));
+        self.0 = left.unwrap_or(self.0);
+        left.is_some()
+    }
 }
 
 /// The turns that are kept, with a word about those that are not. `unsent`: turns that the hub left out already.
-pub(crate) fn fitted(turns: &[Vec<Message>], omitted: usize, unsent: u64) -> Vec<Message> {
+pub(crate) fn fitted(turns: &[Arc<[Message]>], omitted: usize, unsent: u64) -> Vec<Message> {
     let kept = turns.get(omitted..).unwrap_or_default();
-    let mut messages: Vec<Message> = kept.iter().flatten().cloned().collect();
+    let mut messages: Vec<Message> = kept.iter().flat_map(|turn| turn.iter()).cloned().collect();
     let left_out = omitted as u64 + unsent;
     if left_out > 0
         && let Some(Message::User { text }) = messages.first_mut()
@@ -277,12 +288,16 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_turns_are_left_out_first_and_the_model_is_told() {
-        let turn = |text: &str| vec![user(text), said(&"x".repeat(3500))];
+    fn turns_take_room_until_none_is_left_and_the_model_is_told_of_those_left_out() {
+        let turn = |text: &str| -> Arc<[Message]> { vec![user(text), said(&"x".repeat(3500))].into() };
         let turns = [turn("one"), turn("two"), turn("three")];
-        assert_eq!(turns_to_omit(&turns, 0, None), 0);
-        assert_eq!(turns_to_omit(&turns, 0, Some(3000)), 1);
-        assert_eq!(turns_to_omit(&turns, 100_000, Some(3000)), 3);
+        let taken = |fixed, window| {
+            let mut room = Room::new(fixed, window);
+            turns.iter().filter(|turn| room.takes(turn)).count()
+        };
+        assert_eq!(taken(0, None), 3);
+        assert_eq!(taken(0, Some(3000)), 2);
+        assert_eq!(taken(100_000, Some(3000)), 0);
         let messages = fitted(&turns, 1, 4);
         assert_eq!(messages.len(), 4);
         assert!(

@@ -10,6 +10,7 @@ use protocol::value::ChatSessionMode;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::memory::Memory;
 use super::stop::Stop;
 use crate::job::JobSettings;
 use crate::metrics::Metrics;
@@ -40,6 +41,8 @@ pub struct TurnSetup {
     /// Lines for the user that are not part of the turn. A full channel drops.
     pub status: mpsc::Sender<String>,
     pub stop: Stop,
+    /// The conversation so far.
+    pub memory: Memory,
     pub metrics: Arc<Metrics>,
 }
 

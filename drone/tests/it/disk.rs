@@ -54,3 +54,26 @@ async fn a_journal_that_cannot_be_written_ends_the_turn_with_the_reason_and_the_
     assert!(world.story().last().unwrap().ends_with("deck. Short and well."));
     assert_eq!(world.drone.pid(), pid);
 }
+
+#[tokio::test]
+async fn a_turn_whose_beginning_cannot_be_journaled_is_refused_and_tells_and_does_nothing() {
+    let command = json!({ "command": "echo never >> ran" });
+    let model = ScriptedModel::of(Script::new([
+        Answer::new([Step::say("Too early. "), Step::call("shell_exec", command)]),
+        Answer::new([Step::say("Done.")]),
+    ]));
+    let world = World::locked(model).await;
+    let journals = world.workspace().join(".gadget/journal");
+    std::fs::remove_dir_all(&journals).unwrap();
+    let answer = world.hub.dispatch(order("talk")).await;
+    assert_eq!(answer[0], false, "{answer:?}");
+    assert!(answer[1].to_string().contains("journal"), "{answer:?}");
+    assert!(world.document("work-order.json").is_none());
+    assert_eq!(world.hub.events(), []);
+
+    std::fs::create_dir(&journals).unwrap();
+    assert_eq!(world.hub.dispatch(order("again")).await, [true]);
+    assert_eq!(world.hub.over().await, ChatTurnStatus::Finished);
+    assert_eq!(world.story(), ["says: Too early. ", "calls: shell_exec", "says: Done."]);
+    assert_eq!(std::fs::read_to_string(world.project().join("ran")).unwrap(), "never\n");
+}

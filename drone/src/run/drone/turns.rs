@@ -52,7 +52,7 @@ impl Drone {
             self.take_address(turn.session.project.git_url.clone())?;
         }
         let order = document(&turn);
-        self.workspace.put_work_order(&order).map_err(|error| internal(&error))?;
+        let put = self.write_order(&order);
         let outbox = Outbox::new(
             turn.id.clone(),
             turn.work_order.attempt,
@@ -65,10 +65,11 @@ impl Drone {
             self.begin_sync();
         }
         if self.syncing.is_some() || self.closing.is_some() {
+            put.await?;
             self.turn = Some(RunningTurn { order, outbox, stop, state: State::Waiting(turn) });
             return Ok(());
         }
-        match self.begin(turn, outbox.clone(), stop.clone()).await {
+        match self.begin(turn, outbox.clone(), stop.clone(), put).await {
             Ok(task) => {
                 self.turn = Some(RunningTurn { order, outbox, stop, state: State::Running(task) });
                 self.set_mode(WorkspaceMode::Agent);
@@ -82,6 +83,16 @@ impl Drone {
                 Err(refusal)
             }
         }
+    }
+
+    /// Writes the work order down on a thread of its own, at once.
+    fn write_order(
+        &self,
+        order: &WorkOrderDocument,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send + use<> {
+        let (paths, order) = (self.workspace.paths().clone(), order.clone());
+        let put = tokio::task::spawn_blocking(move || paths.put_work_order(&order));
+        async move { put.await.map_err(|error| internal(&error))?.map_err(|error| internal(&error)) }
     }
 
     /// Lets the turn stay as it is on disk.
@@ -112,7 +123,8 @@ impl Drone {
             return;
         }
         let Some(WaitingTurn { turn, order, outbox, stop }) = self.take_waiting() else { return };
-        match self.begin(turn, outbox.clone(), stop.clone()).await {
+        let is_put = std::future::ready(Ok(()));
+        match self.begin(turn, outbox.clone(), stop.clone(), is_put).await {
             Ok(task) => {
                 self.turn = Some(RunningTurn { order, outbox, stop, state: State::Running(task) });
                 self.set_mode(WorkspaceMode::Agent);
@@ -186,12 +198,14 @@ impl Drone {
         }
     }
 
-    /// Journals the turn's beginning and starts it.
+    /// Journals the turn's beginning and starts it. The model is asked while beginning and work order, which is `put`
+    /// meanwhile, are on their way to the disk; the answer comes when both are there.
     async fn begin(
         &mut self,
         turn: Box<WorkOrderTurn>,
         outbox: Outbox,
         stop: Stop,
+        put: impl Future<Output = Result<(), Refusal>>,
     ) -> Result<AbortOnDropHandle<()>, Refusal> {
         let attempt = Attempt { turn: turn.id.clone(), number: turn.work_order.attempt };
         let author = self.author(&turn.session);
@@ -220,23 +234,42 @@ impl Drone {
             online: self.online.subscribe(),
             generation: self.generation.clone(),
             status: self.status.clone(),
-            stop,
+            stop: stop.clone(),
+            memory: self.memory.clone(),
             metrics: self.metrics.clone(),
         };
-        let opened = Box::pin(Turn::open(setup)).await.map_err(|error| internal(&error))?;
+        let (turn, mut opening) = match Box::pin(Turn::open(setup)).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                // It must not appear after it was taken back.
+                put.await?;
+                return Err(internal(&error));
+            }
+        };
         let inside = self.inside.clone();
-        Ok(AbortOnDropHandle::new(tokio::spawn(async move {
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
             if let Some(author) = author {
                 author.await;
             }
-            let end = Box::pin(opened.run()).await;
+            let end = Box::pin(turn.run()).await;
             let is_closed = matches!(end, TurnEnd::Closed { .. });
             tell(&inside, Inside::TurnEnded { attempt: attempt.clone(), end }).await;
             if is_closed {
                 outbox.drained().await;
                 tell(&inside, Inside::TurnStored(attempt)).await;
             }
-        })))
+        }));
+        let (written, is_put) = tokio::join!(opening.written(), put);
+        match written.map_err(|error| internal(&error)).and(is_put) {
+            Ok(()) => {
+                opening.open();
+                Ok(task)
+            }
+            Err(refusal) => {
+                stop.ask(Wish::Drop);
+                Err(refusal)
+            }
+        }
     }
 
     fn check(&self, turn: &WorkOrderTurn) -> Result<(), Refusal> {

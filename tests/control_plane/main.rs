@@ -2,6 +2,9 @@
 
 mod crds;
 mod harness;
+mod hub_sessions;
+mod hub_stage;
+mod hub_tokens;
 mod nodes;
 mod operator_failures;
 mod operator_faults;

@@ -25,10 +25,15 @@ struct Page<T> {
 
 impl Api {
     pub fn new(gadget: &Gadget) -> Result<Self> {
+        Self::at(&gadget.origin(), gadget.token())
+    }
+
+    /// Of any hub, as whoever has the token.
+    pub fn at(origin: &str, token: &str) -> Result<Self> {
         // Another test of this process may have done it already.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().timeout(DEADLINE).build()?;
-        Ok(Self { http, origin: gadget.origin(), token: gadget.token().to_owned() })
+        Ok(Self { http, origin: origin.to_owned(), token: token.to_owned() })
     }
 
     /// As somebody else, whose account is made for it.

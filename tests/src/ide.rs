@@ -93,6 +93,11 @@ impl Ide {
 
     /// The same as whoever has the token.
     pub async fn connect_with(gadget: &Gadget, token: &str, tab: &str) -> Result<Self> {
+        Self::connect_to(&gadget.origin(), token, tab).await
+    }
+
+    /// The same at any hub.
+    pub async fn connect_to(origin: &str, token: &str, tab: &str) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let auth = {
             let (shared, token, tab) = (Arc::clone(&shared), token.to_owned(), tab.to_owned());
@@ -103,7 +108,7 @@ impl Ide {
                 std::future::ready(payload)
             }
         };
-        let mut config = Config::new(&gadget.origin())?;
+        let mut config = Config::new(origin)?;
         config.longest_retry = Duration::from_millis(500);
         let (client, incoming) = client::connect(config, auth)?;
         let pump = tokio::spawn(pump(Arc::clone(&shared), incoming));

@@ -98,6 +98,11 @@ impl Drone {
         self.claiming.as_ref().is_some_and(|claim| self.is_other_than(&claim.choice))
     }
 
+    /// The fleet has said since it connected that it cannot come back.
+    fn is_given_up(&self) -> bool {
+        self.dormant && self.told.as_ref().is_some_and(|told| told.phase == DronePhase::Failed)
+    }
+
     pub(super) fn is_quiet(&self) -> bool {
         self.link.is_none() && self.claiming.is_none()
     }
@@ -276,7 +281,11 @@ impl State {
         }
         self.drop_link();
         if self.turn_lost_drone() {
-            self.tell(answer::status("The drone's connection is lost; the turn goes on when it is back"));
+            if self.drone.is_given_up() {
+                self.lose_drone();
+            } else {
+                self.tell(answer::status("The drone's connection is lost; the turn goes on when it is back"));
+            }
         }
         self.advance();
     }

@@ -346,6 +346,18 @@ fn a_work_order_that_was_lost_on_the_way_is_sent_again_at_once() {
 }
 
 #[test]
+fn a_turn_that_a_hub_stored_and_never_sent_is_sent_by_the_next_one_as_soon_as_the_drone_is_there() {
+    let mut world = opened();
+    world.submit("a");
+    world.work(0);
+    assert_eq!(world.store.turns[0].0.attempts, 1, "it was stored with the head of its first attempt");
+    world.restart_hub(SessionLimits::default());
+    world.drone_connects();
+    world.work_all();
+    assert_eq!(world.drone.run.clone().expect("no time goes by").attempt, 2);
+}
+
+#[test]
 fn a_next_attempt_that_was_lost_on_the_way_is_sent_again_at_once_though_an_older_one_is_found() {
     let mut world = running();
     world.drone_crashes();
@@ -420,6 +432,18 @@ fn a_work_order_that_nobody_wants_is_discarded() {
     world.drone_connects();
     world.work_all();
     assert!(world.drone.run.is_none() && !world.has_jobs());
+}
+
+#[test]
+fn a_turn_ends_also_when_the_fleet_has_given_its_drone_up_before_that_goes() {
+    let mut world = running();
+    world.fleet_says(DronePhase::Failed, Some("it was deleted"));
+    world.pass_time(Duration::from_secs(59));
+    assert_eq!(status_of(&world), ChatTurnStatus::Processing, "while it works");
+    world.drone_disconnects();
+    world.pass_time(Duration::from_secs(59));
+    world.work_all();
+    assert_eq!(status_of(&world), ChatTurnStatus::Error, "within 60 s of its going");
 }
 
 #[test]

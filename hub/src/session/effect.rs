@@ -15,7 +15,7 @@ use crate::app::SharedApp;
 use crate::provider::title;
 use crate::session::actor::Work;
 use crate::session::responder::Responder;
-use crate::session::state::effect::{Command, Dispatch, Effect, Note};
+use crate::session::state::effect::{Command, Dispatch, Effect, NewTurn, Note};
 use crate::session::state::input::{ClaimedDrone, Input, Unanswered};
 use crate::session::{ConnId, drones, work_order};
 use crate::socket::drone::Pause;
@@ -98,7 +98,7 @@ impl Performer {
             Effect::KillDrone { conn } => {
                 self.app.sockets.with_drone(conn, |drone| drone.outbox.kill());
             }
-            Effect::StoreTurn { turn, prompt, seq_before } => self.store_turn(turn, prompt, seq_before, work),
+            Effect::StoreTurn(turn) => self.store_turn(turn, work),
             Effect::PatchTurn { turn, patch } => self.patch_turn(turn, patch, work),
             Effect::Dispatch(dispatch) => self.dispatch(dispatch, work),
             Effect::Append { events, end } => self.append(&events, end, work),
@@ -268,10 +268,11 @@ impl Performer {
         answer.answer(vec![json!(ack)]);
     }
 
-    fn store_turn(&self, turn: TurnId, prompt: String, seq_before: u64, work: &Work) {
+    fn store_turn(&self, new: NewTurn, work: &Work) {
         let (app, session) = (Arc::clone(&self.app), self.session.clone());
         add(work, async move {
-            let stored = work_order::store_turn(&app, &session, turn.clone(), prompt, seq_before).await;
+            let turn = new.turn.clone();
+            let stored = work_order::store_turn(&app, &session, new).await;
             if stored.is_ok() {
                 app.sockets.metrics.turns_started.inc();
             }
@@ -301,7 +302,7 @@ impl Performer {
             let answer = match work_order::prepare(&*app.store, &dispatch).await {
                 Ok(args) => {
                     app.sockets.metrics.attempts.inc();
-                    drone.ask(drone_name::PROCESS_WORK_ORDER, Frame::built(args), COMMAND_LIMIT).await
+                    drone.ask(drone_name::PROCESS_WORK_ORDER, Frame::raw(args), COMMAND_LIMIT).await
                 }
                 Err(error) => {
                     log_store("prepare a work order", &session, &error);

@@ -1,15 +1,18 @@
 //! Turns on their way into the store and to a drone: records, work orders, the conversation before them.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use protocol::document::{ChatSession, ChatTurn, DroneRegistration, Project, Prompts, TurnStats, User};
 use protocol::drone::{Context, ContextTurn, WorkOrder, WorkOrderSession, WorkOrderTurn};
 use protocol::error::Refusal;
 use protocol::ids::{ChatSessionId, DroneId, TurnId, WorkOrderId};
 use protocol::value::ChatTurnStatus;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use crate::app::SharedApp;
-use crate::session::state::effect::Dispatch;
+use crate::session::state::effect::{Dispatch, NewTurn};
 use crate::session::state::no_such_session;
 use crate::store::{PageRequest, Store, StoreError, TurnPatch, TurnRecord, refuse};
 
@@ -22,10 +25,9 @@ const CONTEXT_BYTES: usize = 2 * 1024 * 1024;
 pub(super) async fn store_turn(
     app: &SharedApp,
     session: &ChatSessionId,
-    id: TurnId,
-    prompt: String,
-    seq_before: u64,
+    new: NewTurn,
 ) -> Result<TurnRecord, Refusal> {
+    let NewTurn { turn: id, prompt, seq_before, drone } = new;
     let session = app.store.session(session).await.map_err(refuse)?.ok_or_else(no_such_session)?;
     let model = app.providers.resolve(&session, &prompt).await?;
     let record = TurnRecord {
@@ -42,11 +44,11 @@ pub(super) async fn store_turn(
         error_message: None,
         seq_before,
         last_seq: seq_before,
-        attempts: 0,
+        attempts: u32::from(drone.is_some()),
         barren_attempts: 0,
-        work_order: None,
+        work_order: drone.is_some().then(WorkOrderId::generate),
         attempt_seq_before: seq_before,
-        drone: None,
+        drone,
         abort_requested: false,
         stats: TurnStats::default(),
     };
@@ -55,20 +57,34 @@ pub(super) async fn store_turn(
 }
 
 /// Makes the attempt's head durable and puts together what the drone is sent.
-pub(super) async fn prepare(store: &dyn Store, dispatch: &Dispatch) -> Result<Vec<Value>, StoreError> {
-    let Dispatch { ticket: _, conn: _, drone, generation, turn, attempt, barren_attempts, first_seq } =
-        dispatch;
-    let work_order_id = WorkOrderId::generate();
-    let patch = TurnPatch {
-        attempts: Some(*attempt),
-        barren_attempts: Some(*barren_attempts),
-        work_order: Some(work_order_id.clone()),
-        attempt_seq_before: Some(first_seq - 1),
-        drone: Some(drone.clone()),
-        abort_requested: None,
-    };
-    store.patch_turn(turn, patch).await?;
+pub(super) async fn prepare(
+    store: &dyn Store,
+    dispatch: &Dispatch,
+) -> Result<Arc<[Box<RawValue>]>, StoreError> {
+    let Dispatch {
+        ticket: _,
+        conn: _,
+        drone,
+        generation,
+        turn,
+        attempt,
+        barren_attempts,
+        first_seq,
+        is_stored,
+    } = dispatch;
+    if !is_stored {
+        let patch = TurnPatch {
+            attempts: Some(*attempt),
+            barren_attempts: Some(*barren_attempts),
+            work_order: Some(WorkOrderId::generate()),
+            attempt_seq_before: Some(first_seq - 1),
+            drone: Some(drone.clone()),
+            abort_requested: None,
+        };
+        store.patch_turn(turn, patch).await?;
+    }
     let record = store.turn(turn).await?.ok_or(StoreError::NotFound)?;
+    let work_order_id = record.work_order.clone().ok_or(StoreError::NotFound)?;
     let Documents { session, project, user, registration } = documents(store, &record.session, drone).await?;
     let context = context(store, &session, turn).await?;
     let work_order = WorkOrder {
@@ -98,7 +114,12 @@ pub(super) async fn prepare(store: &dyn Store, dispatch: &Dispatch) -> Result<Ve
         attempts: *attempt,
         work_order,
     };
-    Ok(vec![json!(registration), json!(turn)])
+    let unreadable = |error: serde_json::Error| StoreError::Unavailable {
+        action: "write a work order",
+        source: error.into(),
+    };
+    let registration = to_raw_value(&registration).map_err(unreadable)?;
+    Ok([registration, to_raw_value(&turn).map_err(unreadable)?].into())
 }
 
 /// The arguments of `requestSessionLock` towards a drone.

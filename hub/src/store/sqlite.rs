@@ -125,10 +125,11 @@ impl SqliteStore {
         self.readers.read(action, work).await
     }
 
-    /// A turn that is over is assembled once. That it could not be kept is no reason not to show it.
+    /// A turn that is over is assembled once. Nobody waits for that, and that it could not be kept is no reason not to show
+    /// it.
     async fn keep(&self, to_keep: Option<(TurnId, String)>) {
         let Some((id, content)) = to_keep else { return };
-        let kept = self.write("keep an assembled turn", move |c| turn::keep(c, &id, &content)).await;
+        let kept = self.writer.post("keep an assembled turn", move |c| turn::keep(c, &id, &content)).await;
         if let Err(error) = kept {
             tracing::debug!(%error, "an assembled turn was not kept");
         }

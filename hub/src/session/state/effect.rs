@@ -56,10 +56,10 @@ pub enum Effect {
     KillDrone { conn: ConnId },
 
     /// Stores a prompt as a processing turn.
-    StoreTurn { turn: TurnId, prompt: String, seq_before: u64 },
+    StoreTurn(NewTurn),
     /// Changes a turn's head, and nobody waits for it.
     PatchTurn { turn: TurnId, patch: TurnPatch },
-    /// Makes the attempt's head durable, then sends the work order.
+    /// Makes the attempt's head durable, unless it is, then sends the work order.
     Dispatch(Dispatch),
     /// Makes events durable.
     Append { events: Vec<Arc<EventRecord>>, end: Option<TurnEnd> },
@@ -67,6 +67,15 @@ pub enum Effect {
     NameSession { prompt: String },
     /// Keeps with the session on which workspace its drone works.
     NoteWorkspace { workspace: WorkspaceId },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTurn {
+    pub turn: TurnId,
+    pub prompt: String,
+    pub seq_before: u64,
+    /// The drone that it will be sent to at once: the head of the first attempt is stored with it.
+    pub drone: Option<DroneId>,
 }
 
 /// One sending of a turn to the drone.
@@ -81,6 +90,8 @@ pub struct Dispatch {
     pub barren_attempts: u32,
     /// The number of the attempt's first event.
     pub first_seq: u64,
+    /// The attempt's head was stored with the turn.
+    pub is_stored: bool,
 }
 
 /// Which drone a session wants.

@@ -7,14 +7,14 @@ use protocol::drone::HelloTurn;
 use protocol::error::{Code, Refusal};
 use protocol::event::{DroneMeta, EventName, RawEvent, TurnEvent};
 use protocol::ide::name;
-use protocol::ids::TurnId;
+use protocol::ids::{DroneId, TurnId};
 use protocol::value::{ChatTurnStatus, WorkspaceMode};
 
 use crate::session::ConnId;
 use crate::session::responder::Responder;
 use crate::session::state::abort::Abort;
 use crate::session::state::ask::Ask;
-use crate::session::state::effect::{Dispatch, Effect};
+use crate::session::state::effect::{Dispatch, Effect, NewTurn};
 use crate::session::state::tab::{held, no_session};
 use crate::session::state::tally::Tally;
 use crate::session::state::{State, answer};
@@ -29,6 +29,8 @@ pub(super) struct Turn {
     prompt: String,
     /// The number before its first event.
     seq_before: u64,
+    /// The drone for which the head of the first attempt was stored with the turn.
+    stored_for: Option<DroneId>,
     /// Of the newest sending; 0: not yet sent.
     pub(super) attempt: u32,
     /// Attempts in a row that added nothing.
@@ -82,6 +84,7 @@ impl Turn {
             created_at: record.created_at,
             prompt: record.prompts.user.clone(),
             seq_before: record.seq_before,
+            stored_for: None,
             attempt: record.attempts,
             barren: record.barren_attempts,
             generation: 0,
@@ -117,12 +120,14 @@ impl State {
             Refusal::new(Code::Mode, "the workspace is in user mode; leave it before the agent can work")
         } else {
             let id = TurnId::generate();
+            let drone = self.drone.bound.clone().filter(|_| self.is_ready_for_work());
             self.turn = Some(Turn {
                 id: id.clone(),
                 phase: Phase::Storing { answer },
                 created_at: self.now.wall,
                 prompt: prompt.clone(),
                 seq_before: self.log.last(),
+                stored_for: drone.clone(),
                 attempt: 0,
                 barren: 0,
                 generation: 0,
@@ -131,7 +136,8 @@ impl State {
                 tally: Tally::default(),
             });
             self.clocks.worked(self.now.elapsed);
-            self.push(Effect::StoreTurn { turn: id, prompt, seq_before: self.log.last() });
+            let seq_before = self.log.last();
+            self.push(Effect::StoreTurn(NewTurn { turn: id, prompt, seq_before, drone }));
             return;
         };
         self.refuse(name::SUBMIT_PROMPT, answer, &refusal);
@@ -174,16 +180,21 @@ impl State {
         self.turn.as_ref().is_some_and(|turn| matches!(turn.phase, Phase::Held { .. }))
     }
 
+    /// Whether the drone can be sent a turn now. Its first number follows the last stored one, so nothing may be on its way
+    /// into the store.
+    fn is_ready_for_work(&self) -> bool {
+        self.drone.is_locked() && self.mode != WorkspaceMode::Syncing && self.log.is_settled()
+    }
+
     pub(super) fn dispatch_if_ready(&mut self) {
-        let Some(turn) = &mut self.turn else { return };
+        let Some(turn) = &self.turn else { return };
         let Phase::Held { not_before } = &turn.phase else { return };
         let due = not_before.is_none_or(|at| at <= self.now.elapsed);
-        // Its first number follows the last stored one, so nothing may be on its way into the store.
-        let ready =
-            due && self.drone.is_locked() && self.mode != WorkspaceMode::Syncing && self.log.is_settled();
+        let ready = due && self.is_ready_for_work();
         let (Some(link), Some(drone), true) = (self.drone.link, self.drone.bound.clone(), ready) else {
             return;
         };
+        let Some(turn) = &mut self.turn else { return };
         let attempt = turn.attempt + 1;
         let ticket = self.asks.open(self.now.elapsed + self.limits.dispatch, Ask::Dispatch { attempt });
         turn.attempt = attempt;
@@ -192,12 +203,13 @@ impl State {
         let dispatch = Dispatch {
             ticket,
             conn: link.conn,
-            drone,
             generation: link.generation,
             turn: turn.id.clone(),
             attempt,
             barren_attempts: turn.barren,
             first_seq: self.log.last() + 1,
+            is_stored: attempt == 1 && turn.stored_for.as_ref() == Some(&drone),
+            drone,
         };
         self.push(Effect::Dispatch(dispatch));
     }

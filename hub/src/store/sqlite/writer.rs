@@ -59,14 +59,30 @@ impl Writer {
         action: &'static str,
         work: impl FnOnce(&Connection) -> Outcome<T> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.enqueue(action, work).await?.await.map_err(|_| unavailable(action, Stopped::Closed))?
+    }
+
+    /// The same without an answer, for what is of use and not needed.
+    pub(super) async fn post(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Connection) -> Outcome<()> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        self.enqueue(action, work).await.map(drop)
+    }
+
+    async fn enqueue<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Connection) -> Outcome<T> + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T, StoreError>>, StoreError> {
         let closed = || unavailable(action, Stopped::Closed);
+        // Not held while the answer is waited for: the thread must be able to end meanwhile.
         let jobs = self.jobs.lock().clone().ok_or_else(closed)?;
         let (reply, answer) = oneshot::channel();
         let job = Pending { action, work: Some(work), outcome: None, reply };
         jobs.send(Box::new(job)).await.map_err(|_| closed())?;
-        // The thread must be able to end while this answer is waited for.
-        drop(jobs);
-        answer.await.map_err(|_| closed())?
+        Ok(answer)
     }
 
     /// Takes no more writes and waits for those that are in.

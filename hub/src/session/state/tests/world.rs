@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 use protocol::ide::IdeRequest;
-use protocol::ids::{DroneId, TurnId};
+use protocol::ids::DroneId;
 use protocol::value::{ChatTurnStatus, RecoveryAction};
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use self::drone::{Run, SimDrone};
 use self::store::{SimStore, chat_turn, loaded};
-use super::super::effect::{Command, Dispatch, DroneChoice, Note};
+use super::super::effect::{Command, Dispatch, DroneChoice, NewTurn, Note};
 use super::super::input::{AttachAs, ClaimedDrone, Peer};
 use super::super::*;
 use crate::session::ConnId;
@@ -60,7 +60,7 @@ pub(super) struct Tab {
 #[derive(Debug)]
 enum Job {
     Append { events: Vec<Arc<EventRecord>>, end: Option<TurnEnd> },
-    StoreTurn { turn: TurnId, prompt: String, seq_before: u64 },
+    StoreTurn(NewTurn),
     Dispatch(Dispatch),
     Command { ticket: ask::Ticket, conn: ConnId, command: Command },
     Claim { ticket: ask::Ticket, choice: DroneChoice },
@@ -254,9 +254,7 @@ impl World {
                     self.dismissed.push(drone);
                 }
                 Effect::Append { events, end } => self.jobs.push_back(Job::Append { events, end }),
-                Effect::StoreTurn { turn, prompt, seq_before } => {
-                    self.jobs.push_back(Job::StoreTurn { turn, prompt, seq_before });
-                }
+                Effect::StoreTurn(new) => self.jobs.push_back(Job::StoreTurn(new)),
                 Effect::PatchTurn { turn, patch } => {
                     for (record, _) in self.store.turns.iter_mut().filter(|(record, _)| record.id == turn) {
                         record.abort_requested |= patch.abort_requested == Some(true);
@@ -351,8 +349,9 @@ impl World {
                 }
                 self.apply(Input::Appended { stored });
             }
-            Job::StoreTurn { turn, prompt, seq_before } => {
-                let stored = self.store.insert(&turn, prompt, seq_before);
+            Job::StoreTurn(new) => {
+                let turn = new.turn.clone();
+                let stored = self.store.insert(new);
                 self.apply(Input::TurnStored { turn, stored });
             }
             Job::Dispatch(dispatch) => self.dispatch(dispatch),
@@ -402,8 +401,17 @@ impl World {
     }
 
     fn dispatch(&mut self, dispatch: Dispatch) {
-        let Dispatch { ticket, conn, drone: _, generation: _, turn, attempt, barren_attempts, first_seq } =
-            dispatch;
+        let Dispatch {
+            ticket,
+            conn,
+            drone: _,
+            generation: _,
+            turn,
+            attempt,
+            barren_attempts,
+            first_seq,
+            is_stored,
+        } = dispatch;
         if self.store.fails {
             return self.apply(Input::Answered { ticket, answer: Err(Unanswered::NotSent) });
         }
@@ -412,6 +420,10 @@ impl World {
             assert_eq!(first_seq, stored + 1, "an attempt must count on from what is stored");
         }
         for (record, _) in self.store.turns.iter_mut().filter(|(record, _)| record.id == turn) {
+            if is_stored {
+                let stored = (record.attempts, record.barren_attempts, record.attempt_seq_before + 1);
+                assert_eq!(stored, (attempt, barren_attempts, first_seq), "the attempt's head is stored");
+            }
             record.attempts = attempt;
             record.barren_attempts = barren_attempts;
         }

@@ -6,6 +6,7 @@ use protocol::drone::ModelTarget;
 use protocol::ids::TurnId;
 use protocol::value::{ChatSessionMode, ChatTurnStatus, Dialect, ReasoningEffort};
 
+use super::super::super::effect::NewTurn;
 use super::super::super::*;
 use super::{DRONE, SESSION, USER};
 
@@ -17,17 +18,15 @@ pub(in super::super) struct SimStore {
 }
 
 impl SimStore {
-    pub(super) fn insert(
-        &mut self,
-        turn: &TurnId,
-        prompt: String,
-        seq_before: u64,
-    ) -> Result<Box<TurnRecord>, Refusal> {
+    pub(super) fn insert(&mut self, new: NewTurn) -> Result<Box<TurnRecord>, Refusal> {
         if self.fails {
             return Err(Refusal::new(Code::StoreUnavailable, "no store"));
         }
         assert!(self.turns.iter().all(|(_, status)| status.is_over()), "a second turn is processing");
-        let record = turn_record(turn.clone(), prompt, seq_before);
+        let NewTurn { turn, prompt, seq_before, drone } = new;
+        let mut record = turn_record(turn, prompt, seq_before);
+        record.attempts = u32::from(drone.is_some());
+        record.drone = drone;
         self.turns.push((record.clone(), ChatTurnStatus::Processing));
         Ok(Box::new(record))
     }

@@ -11,5 +11,6 @@ mod model_calls;
 mod requests;
 mod restart;
 mod sessions;
+mod store;
 mod turns;
 mod world;

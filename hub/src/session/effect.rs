@@ -299,7 +299,7 @@ impl Performer {
             let Some(drone) = drone else {
                 return Some(Input::Answered { ticket, answer: Err(Unanswered::Disconnected) });
             };
-            let answer = match work_order::prepare(&*app.store, &dispatch).await {
+            let answer = match work_order::prepare(&*app.store, &session, &dispatch).await {
                 Ok(args) => {
                     app.sockets.metrics.attempts.inc();
                     drone.ask(drone_name::PROCESS_WORK_ORDER, Frame::raw(args), COMMAND_LIMIT).await

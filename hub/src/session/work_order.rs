@@ -59,6 +59,7 @@ pub(super) async fn store_turn(
 /// Makes the attempt's head durable and puts together what the drone is sent.
 pub(super) async fn prepare(
     store: &dyn Store,
+    session: &ChatSessionId,
     dispatch: &Dispatch,
 ) -> Result<Arc<[Box<RawValue>]>, StoreError> {
     let Dispatch {
@@ -83,10 +84,12 @@ pub(super) async fn prepare(
         };
         store.patch_turn(turn, patch).await?;
     }
-    let record = store.turn(turn).await?.ok_or(StoreError::NotFound)?;
+    let (record, documents, turns) =
+        tokio::try_join!(store.turn(turn), documents(store, session, drone), newest_turns(store, session))?;
+    let record = record.ok_or(StoreError::NotFound)?;
     let work_order_id = record.work_order.clone().ok_or(StoreError::NotFound)?;
-    let Documents { session, project, user, registration } = documents(store, &record.session, drone).await?;
-    let context = context(store, &session, turn).await?;
+    let Documents { session, project, user, registration } = documents;
+    let context = context(turns, &session, turn);
     let work_order = WorkOrder {
         work_order_id,
         attempt: *attempt,
@@ -158,11 +161,15 @@ async fn documents(
     session: &ChatSessionId,
     drone: &DroneId,
 ) -> Result<Documents, StoreError> {
-    let session = store.session(session).await?.ok_or(StoreError::NotFound)?;
-    let project = store.project(&session.project).await?.ok_or(StoreError::NotFound)?;
-    let user = store.user(&session.user).await?.ok_or(StoreError::NotFound)?.user;
-    let registration = store.drone(drone).await?.ok_or(StoreError::NotFound)?.registration;
-    Ok(Documents { session, project, user, registration })
+    let (session, drone) = tokio::try_join!(store.session(session), store.drone(drone))?;
+    let session = session.ok_or(StoreError::NotFound)?;
+    let (project, user) = tokio::try_join!(store.project(&session.project), store.user(&session.user))?;
+    Ok(Documents {
+        session,
+        project: project.ok_or(StoreError::NotFound)?,
+        user: user.ok_or(StoreError::NotFound)?.user,
+        registration: drone.ok_or(StoreError::NotFound)?.registration,
+    })
 }
 
 fn work_order_session(session: ChatSession, user: User, project: Project) -> WorkOrderSession {
@@ -195,12 +202,15 @@ fn work_order_session(session: ChatSession, user: User, project: Project) -> Wor
     }
 }
 
-/// The conversation before the turn, oldest first: as many of the newest turns as fit.
-async fn context(store: &dyn Store, session: &ChatSession, before: &TurnId) -> Result<Context, StoreError> {
+async fn newest_turns(store: &dyn Store, session: &ChatSessionId) -> Result<Vec<ChatTurn>, StoreError> {
     let newest = PageRequest { cursor: None, limit: CONTEXT_TURNS, newest_first: true };
-    let page = store.full_turns(&session.id, newest).await?;
+    Ok(store.full_turns(session, newest).await?.items)
+}
+
+/// The conversation before the turn, oldest first: as many of the newest turns as fit.
+fn context(newest: Vec<ChatTurn>, session: &ChatSession, before: &TurnId) -> Context {
     let (mut turns, mut room) = (Vec::new(), CONTEXT_BYTES);
-    for turn in page.items.into_iter().filter(|turn| turn.id != *before) {
+    for turn in newest.into_iter().filter(|turn| turn.id != *before) {
         let ChatTurn { id, status, prompts, blocks, .. } = turn;
         let turn = ContextTurn { turn_id: id, status, prompt: prompts.user, blocks };
         let size = serde_json::to_vec(&turn).map_or(usize::MAX, |text| text.len());
@@ -213,5 +223,5 @@ async fn context(store: &dyn Store, session: &ChatSession, before: &TurnId) -> R
     // The turn itself is counted in its session already.
     let omitted = session.stats.turn_count.saturating_sub(turns.len() as u64 + 1);
     turns.reverse();
-    Ok(Context { turns, omitted })
+    Context { turns, omitted }
 }

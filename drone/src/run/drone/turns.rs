@@ -69,20 +69,21 @@ impl Drone {
             self.turn = Some(RunningTurn { order, outbox, stop, state: State::Waiting(turn) });
             return Ok(());
         }
-        match self.begin(turn, outbox.clone(), stop.clone(), put).await {
-            Ok(task) => {
-                self.turn = Some(RunningTurn { order, outbox, stop, state: State::Running(task) });
-                self.set_mode(WorkspaceMode::Agent);
-                if self.is_online() {
-                    self.send_events();
-                }
-                Ok(())
+        let begun = self.begin(turn, outbox.clone(), stop.clone()).await;
+        if let Ok(task) = begun {
+            self.turn = Some(RunningTurn { order, outbox, stop, state: State::Running(task) });
+            self.set_mode(WorkspaceMode::Agent);
+            if self.is_online() {
+                self.send_events();
             }
-            Err(refusal) => {
-                self.remove_work_order();
-                Err(refusal)
-            }
+            // The journal has the turn, so it goes on; without its work order the hub sends it again after a crash.
+            let _logged = put.await;
+            return Ok(());
         }
+        // It must not appear after it was taken back.
+        let _logged = put.await;
+        self.remove_work_order();
+        begun.map(drop)
     }
 
     /// Writes the work order down on a thread of its own, at once.
@@ -123,8 +124,7 @@ impl Drone {
             return;
         }
         let Some(WaitingTurn { turn, order, outbox, stop }) = self.take_waiting() else { return };
-        let is_put = std::future::ready(Ok(()));
-        match self.begin(turn, outbox.clone(), stop.clone(), is_put).await {
+        match self.begin(turn, outbox.clone(), stop.clone()).await {
             Ok(task) => {
                 self.turn = Some(RunningTurn { order, outbox, stop, state: State::Running(task) });
                 self.set_mode(WorkspaceMode::Agent);
@@ -198,14 +198,12 @@ impl Drone {
         }
     }
 
-    /// Journals the turn's beginning and starts it. The model is asked while beginning and work order, which is `put`
-    /// meanwhile, are on their way to the disk; the answer comes when both are there.
+    /// Journals the turn's beginning and starts it. The model is asked while the beginning is on its way to the disk.
     async fn begin(
         &mut self,
         turn: Box<WorkOrderTurn>,
         outbox: Outbox,
         stop: Stop,
-        put: impl Future<Output = Result<(), Refusal>>,
     ) -> Result<AbortOnDropHandle<()>, Refusal> {
         let attempt = Attempt { turn: turn.id.clone(), number: turn.work_order.attempt };
         let author = self.author(&turn.session);
@@ -238,14 +236,7 @@ impl Drone {
             memory: self.memory.clone(),
             metrics: self.metrics.clone(),
         };
-        let (turn, mut opening) = match Box::pin(Turn::open(setup)).await {
-            Ok(opened) => opened,
-            Err(error) => {
-                // It must not appear after it was taken back.
-                put.await?;
-                return Err(internal(&error));
-            }
-        };
+        let (turn, mut opening) = Box::pin(Turn::open(setup)).await.map_err(|error| internal(&error))?;
         let inside = self.inside.clone();
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
             if let Some(author) = author {
@@ -259,17 +250,12 @@ impl Drone {
                 tell(&inside, Inside::TurnStored(attempt)).await;
             }
         }));
-        let (written, is_put) = tokio::join!(opening.written(), put);
-        match written.map_err(|error| internal(&error)).and(is_put) {
-            Ok(()) => {
-                opening.open();
-                Ok(task)
-            }
-            Err(refusal) => {
-                stop.ask(Wish::Drop);
-                Err(refusal)
-            }
+        if let Err(error) = opening.written().await {
+            stop.ask(Wish::Drop);
+            return Err(internal(&error));
         }
+        opening.open();
+        Ok(task)
     }
 
     fn check(&self, turn: &WorkOrderTurn) -> Result<(), Refusal> {

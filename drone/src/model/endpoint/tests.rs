@@ -19,10 +19,14 @@ use crate::session_token::TokenKeeper;
 const LIMIT: Duration = Duration::from_secs(30);
 const DIALECTS: [Dialect; 2] = [Dialect::OpenAi, Dialect::Ollama];
 
-/// Short where a test waits for a stall, else long enough for any machine.
-fn clocks(stalls: bool) -> Clocks {
-    let limit = if stalls { Duration::from_millis(200) } else { LIMIT };
-    Clocks { headers: limit, first_delta: limit, next_delta: limit }
+/// The one that a test waits for is short, the others long enough for any machine.
+fn clocks(short: Option<Clock>) -> Clocks {
+    let limit = |clock| if short == Some(clock) { Duration::from_millis(200) } else { LIMIT };
+    Clocks {
+        headers: limit(Clock::Headers),
+        first_delta: limit(Clock::FirstDelta),
+        next_delta: limit(Clock::NextDelta),
+    }
 }
 
 fn client() -> reqwest::Client {
@@ -105,7 +109,7 @@ async fn an_answer_comes_whole_in_every_dialect_also_byte_by_byte() {
     for dialect in DIALECTS {
         for drip in [None, Some(Step::Drip(Drip { bytes: 1, pause: 0 }))] {
             let steps: Vec<Step> = drip.into_iter().chain(answer()).collect();
-            let endpoint = endpoint(&server.url(), dialect, clocks(false));
+            let endpoint = endpoint(&server.url(), dialect, clocks(None));
             let completion = run(&endpoint, &prompt(&steps)).await.1.unwrap();
             assert_eq!(completion.text, "then that");
             assert_eq!(completion.thinking.as_deref(), Some("first this "));
@@ -128,6 +132,17 @@ enum Place {
     InText,
     AfterCall,
     AfterStop,
+}
+
+impl Place {
+    /// What is waited for there.
+    fn clock(self) -> Clock {
+        match self {
+            Self::BeforeHeaders => Clock::Headers,
+            Self::AfterHeaders => Clock::FirstDelta,
+            Self::InThinking | Self::InText | Self::AfterCall | Self::AfterStop => Clock::NextDelta,
+        }
+    }
 }
 
 const PLACES: [Place; 6] = [
@@ -166,7 +181,7 @@ async fn every_accident_at_every_place_is_the_fault_that_it_is() {
                 steps.push(accident.clone());
                 // A frame ends nothing by itself; the body must not go on as if all were well.
                 steps.push(Step::End);
-                let clocks = clocks(accident == Step::Stall);
+                let clocks = clocks((accident == Step::Stall).then_some(place.clock()));
                 let endpoint = endpoint_by(client.clone(), &server.url(), dialect, clocks);
                 let (events, end) = run(&endpoint, &prompt(&steps)).await;
                 let case = format!("{dialect} {place:?} {accident:?}: {events:?} {end:?}");
@@ -178,13 +193,9 @@ async fn every_accident_at_every_place_is_the_fault_that_it_is() {
                 assert!(fault.is_retryable(), "{case}");
                 let is_right = match (&accident, place) {
                     (Step::Cut, _) => matches!(fault, Fault::Connect { .. }),
-                    (Step::Stall, Place::BeforeHeaders) => {
-                        matches!(fault, Fault::Stalled { clock: Clock::Headers, .. })
+                    (Step::Stall, _) => {
+                        matches!(fault, Fault::Stalled { clock, .. } if clock == place.clock())
                     }
-                    (Step::Stall, Place::AfterHeaders) => {
-                        matches!(fault, Fault::Stalled { clock: Clock::FirstDelta, .. })
-                    }
-                    (Step::Stall, _) => matches!(fault, Fault::Stalled { clock: Clock::NextDelta, .. }),
                     (Step::End, _) => matches!(fault, Fault::Truncated),
                     (Step::BadFrame, _) => matches!(fault, Fault::Frame { .. }),
                     _ => matches!(fault, Fault::ErrorInStream { .. }),
@@ -204,7 +215,7 @@ async fn a_stream_of_nothing_but_comments_is_a_stall() {
     for _ in 0..200 {
         steps.extend([Step::Comment("still there".to_owned()), Step::Pause(10)]);
     }
-    let endpoint = endpoint(&server.url(), Dialect::OpenAi, clocks(true));
+    let endpoint = endpoint(&server.url(), Dialect::OpenAi, clocks(Some(Clock::FirstDelta)));
     let fault = run(&endpoint, &prompt(&steps)).await.1.unwrap_err();
     assert!(matches!(fault, Fault::Stalled { clock: Clock::FirstDelta, .. }), "{fault:?}");
 }
@@ -213,7 +224,7 @@ async fn a_stream_of_nothing_but_comments_is_a_stall() {
 async fn a_status_is_a_typed_fault_with_the_wait_that_was_asked_for() {
     let (_model, server) = serve().await;
     for dialect in DIALECTS {
-        let endpoint = endpoint(&server.url(), dialect, clocks(false));
+        let endpoint = endpoint(&server.url(), dialect, clocks(None));
         for (step, code, wait) in [
             (Step::rate_limit("7"), 429, Some(7)),
             (Step::rate_limit("Wed, 01 Jan 2020 00:00:00 GMT"), 429, Some(0)),
@@ -242,7 +253,7 @@ async fn a_status_is_a_typed_fault_with_the_wait_that_was_asked_for() {
 async fn dropping_the_stream_closes_the_connection() {
     let (model, server) = serve().await;
     for (nth, dialect) in DIALECTS.into_iter().enumerate() {
-        let endpoint = endpoint(&server.url(), dialect, clocks(false));
+        let endpoint = endpoint(&server.url(), dialect, clocks(None));
         let request = prompt(&[Step::say("a"), Step::Stall]);
         let mut stream = endpoint.stream(&request, CancellationToken::new()).await.unwrap();
         assert_eq!(stream.next().await.unwrap().unwrap(), ModelEvent::Text("a".to_owned()));
@@ -254,7 +265,7 @@ async fn dropping_the_stream_closes_the_connection() {
 #[tokio::test]
 async fn cancelling_ends_the_call_wherever_it_is() {
     let (model, server) = serve().await;
-    let endpoint = endpoint(&server.url(), Dialect::OpenAi, clocks(false));
+    let endpoint = endpoint(&server.url(), Dialect::OpenAi, clocks(None));
     let cancel = CancellationToken::new();
     let waits_for_headers = prompt(&[Step::Stall]);
     let (fault, ()) = tokio::join!(endpoint.stream(&waits_for_headers, cancel.clone()), async {
@@ -277,7 +288,7 @@ async fn cancelling_ends_the_call_wherever_it_is() {
 async fn a_hub_that_cannot_be_reached_is_away() {
     let (_model, server) = serve().await;
     let url = server.url();
-    let endpoint = endpoint(&url, Dialect::OpenAi, clocks(false));
+    let endpoint = endpoint(&url, Dialect::OpenAi, clocks(None));
     let request = prompt(&[Step::say("a"), Step::Stall]);
     let mut stream = endpoint.stream(&request, CancellationToken::new()).await.unwrap();
     assert!(stream.next().await.unwrap().is_ok());
@@ -316,7 +327,7 @@ async fn a_draining_hub_is_away_but_a_providers_503_is_not() {
             (StatusCode::SERVICE_UNAVAILABLE, headers, "later")
         })
         .await;
-        let fault = run(&endpoint(&url, Dialect::OpenAi, clocks(false)), &request("hi")).await.1.unwrap_err();
+        let fault = run(&endpoint(&url, Dialect::OpenAi, clocks(None)), &request("hi")).await.1.unwrap_err();
         assert_eq!(matches!(fault, Fault::HubAway { .. }), expected, "{fault:?}");
     }
 }
@@ -331,7 +342,7 @@ async fn requests_go_to_the_provider_behind_the_hub_with_the_sessions_token() {
         DONE
     })
     .await;
-    let completion = run(&endpoint(&url, Dialect::OpenAi, clocks(false)), &request("hi")).await.1.unwrap();
+    let completion = run(&endpoint(&url, Dialect::OpenAi, clocks(None)), &request("hi")).await.1.unwrap();
     assert_eq!(completion.text, "a");
     let expected = ("/internal/model/some%20provider/chat/completions".to_owned(), "Bearer token".to_owned());
     assert_eq!(*seen.lock().unwrap(), [expected]);
@@ -350,7 +361,7 @@ async fn a_token_that_has_run_out_is_replaced_by_the_next_one() {
     let hub = url.parse().unwrap();
     let client = client();
     let tokens = keeper.tokens();
-    let endpoint = Endpoint::new(client, &hub, "p", Dialect::OpenAi, tokens, clocks(false)).unwrap();
+    let endpoint = Endpoint::new(client, &hub, "p", Dialect::OpenAi, tokens, clocks(None)).unwrap();
     let request = request("hi");
     let answer = run(&endpoint, &request);
     let renewed = async {
@@ -366,7 +377,7 @@ async fn a_hub_that_has_given_no_token_yet_is_away() {
     let tokens = TokenKeeper::new(None).tokens();
     let hub = "http://127.0.0.1:9".parse().unwrap();
     let client = client();
-    let endpoint = Endpoint::new(client, &hub, "p", Dialect::OpenAi, tokens, clocks(false)).unwrap();
+    let endpoint = Endpoint::new(client, &hub, "p", Dialect::OpenAi, tokens, clocks(None)).unwrap();
     let fault = run(&endpoint, &request("hi")).await.1.unwrap_err();
     assert!(matches!(fault, Fault::HubAway { .. }), "{fault:?}");
 }
@@ -374,7 +385,7 @@ async fn a_hub_that_has_given_no_token_yet_is_away() {
 #[tokio::test]
 async fn a_page_instead_of_an_answer_is_told_as_that() {
     let url = hub(|_, _| axum::response::Html("<html>sign in</html>")).await;
-    let fault = run(&endpoint(&url, Dialect::OpenAi, clocks(false)), &request("hi")).await.1.unwrap_err();
+    let fault = run(&endpoint(&url, Dialect::OpenAi, clocks(None)), &request("hi")).await.1.unwrap_err();
     assert!(fault.to_string().contains("HTML page"), "{fault}");
 }
 
@@ -418,7 +429,7 @@ async fn a_request_that_dies_on_a_reused_connection_is_made_again_at_once() {
         read_request(&mut stream).await;
     })
     .await;
-    let endpoint = endpoint(&url, Dialect::OpenAi, clocks(false));
+    let endpoint = endpoint(&url, Dialect::OpenAi, clocks(None));
     for _ in 0..3 {
         assert_eq!(run(&endpoint, &request("hi")).await.1.unwrap().text, "a");
     }
@@ -435,7 +446,7 @@ async fn a_request_that_dies_on_a_fresh_connection_is_a_fault() {
         }
     })
     .await;
-    let fault = run(&endpoint(&url, Dialect::OpenAi, clocks(false)), &request("hi")).await.1.unwrap_err();
+    let fault = run(&endpoint(&url, Dialect::OpenAi, clocks(None)), &request("hi")).await.1.unwrap_err();
     assert!(matches!(fault, Fault::Connect { .. }), "{fault:?}");
     assert_eq!(*counted.borrow(), 1);
 }
@@ -459,7 +470,7 @@ async fn a_consumer_that_waits_makes_the_endpoint_wait() {
         }
     })
     .await;
-    let endpoint = endpoint(&url, Dialect::OpenAi, clocks(false));
+    let endpoint = endpoint(&url, Dialect::OpenAi, clocks(None));
     let mut stream = endpoint.stream(&request("hi"), CancellationToken::new()).await.unwrap();
     assert!(stream.next().await.unwrap().is_ok());
     // Nobody polls the stream now: the writer comes to a halt, or to its end if someone queues without bound.

@@ -108,6 +108,9 @@ pub fn attach(app: &SharedApp, router: Router) -> (Router, Server) {
     (router, Server { io })
 }
 
+/// How long a client that polls may take to come for the last that it is told.
+const LAST_POLL: Duration = Duration::from_millis(250);
+
 /// Tells each at a time of its own, in no order that means anything: the hash by which connections are kept, another one
 /// in each process, has mixed them.
 async fn tell_in_turn<T>(mut all: Vec<T>, over: Duration, tell: impl Fn(&T)) {
@@ -139,6 +142,10 @@ impl Server {
         // One by one over a while: told all at once, they would all come to the next hub at once.
         tell_in_turn(outboxes.collect(), farewell, |outbox| outbox.event(name::GOING_AWAY, away.clone()))
             .await;
+        // Who polls may be just between two requests.
+        if !app.sockets.all_ides().is_empty() {
+            tokio::time::sleep(LAST_POLL).await;
+        }
         // The library waits for peers; one that does not read would be waited for for ever.
         if tokio::time::timeout(limit, self.io.close()).await.is_err() {
             tracing::info!("connections did not end in time and are cut");

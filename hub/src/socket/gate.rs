@@ -16,8 +16,9 @@ pub(super) async fn gate(State(app): State<SharedApp>, request: Request, next: N
         return next.run(request).await;
     }
     let refuse = |status: StatusCode, why: &'static str| (status, why).into_response();
-    // Not a refused CONNECT, which clients do not try again.
-    if app.draining.is_cancelled() {
+    let session = session_id(request.uri().query());
+    // Not a refused CONNECT, which clients do not try again. Those who are here may still fetch what they are told last.
+    if app.draining.is_cancelled() && session.is_none() {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the hub is going away; try again in a moment");
     }
     if let Err(refusal) = host::decide(&app.config, request.uri(), request.headers()) {
@@ -27,7 +28,7 @@ pub(super) async fn gate(State(app): State<SharedApp>, request: Request, next: N
         tracing::error!("a connection came through a listener without a guard");
         return refuse(StatusCode::INTERNAL_SERVER_ERROR, "this listener cannot carry Socket.IO");
     };
-    let passage = session_id(request.uri().query()).map(|sid| app.sockets.lifelines.carried(sid, &guard));
+    let passage = session.map(|sid| app.sockets.lifelines.carried(sid, &guard));
     match passage {
         Some(Passage::Dead) => refuse(StatusCode::BAD_REQUEST, "this connection was ended; connect again"),
         Some(Passage::Pass) | None => next.run(request).await,

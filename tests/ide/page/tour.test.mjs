@@ -5,7 +5,7 @@ import { after, before, test } from 'node:test';
 
 import { Browser, screenshot } from './harness/browser.mjs';
 import { Gadget } from './harness/gadget.mjs';
-import { calls, openNewSession, prompt, seeItWorking, seeTurnsOver, send, submit, transcript } from './harness/page.mjs';
+import { calls, createSession, openNewSession, prompt, seeItWorking, seeTurnsOver, send, submit, transcript } from './harness/page.mjs';
 
 let gadget;
 let browser;
@@ -123,6 +123,17 @@ test('the demo tour streams thinking, tool calls and an answer, marked as simula
   await page.locator('.call summary').first().click();
   await page.locator('.call-detail').first().waitFor();
   await screenshot(page, 'tool-call');
+  await person.close();
+});
+
+test('a prompt that is sent before its drone is ready goes out when it is', async () => {
+  const person = await browser.person();
+  const page = await browser.tab(person);
+  await createSession(page, gadget.address);
+  await submit(page, 'List files.');
+  await screenshot(page, 'queued');
+  await seeTurnsOver(page, 1);
+  assert.equal(await prompt(page).inputValue(), '');
   await person.close();
 });
 

@@ -278,6 +278,52 @@ describe('a prompt', () => {
   });
 });
 
+describe('a prompt that is sent while the session cannot be had yet', () => {
+  async function queued(): Promise<SessionLink> {
+    const link = await opened();
+    hub.drop();
+    hub.asked = [];
+    link.submit('do it');
+    await settled();
+    expect(link.state.get()).toMatchObject({ draft: 'do it', isQueued: true });
+    expect(hub.asked).toEqual([]);
+    return link;
+  }
+
+  it('goes out when the session is held', async () => {
+    const link = await queued();
+    hub.open();
+    await settled();
+    expect(hub.names()).toEqual(['requestSessionLock', 'resume', 'submitPrompt']);
+    expect(link.state.get()).toMatchObject({ draft: '', sending: null, isQueued: false });
+  });
+
+  it('is held back by a change of its words', async () => {
+    const link = await queued();
+    link.write('do it not');
+    hub.open();
+    await settled();
+    expect(hub.names()).not.toContain('submitPrompt');
+    expect(link.state.get()).toMatchObject({ draft: 'do it not', isQueued: false });
+  });
+
+  it('stays in the box when somebody else has the session, or was quicker', async () => {
+    let link = await queued();
+    hub.answers['requestSessionLock'] = () => [false, 's1', { code: 'tab_locked', message: 'elsewhere' }];
+    hub.open();
+    await settled();
+    expect(link.state.get()).toMatchObject({ draft: 'do it', isQueued: false });
+
+    hub = new FakeHub();
+    link = await queued();
+    hub.turns = [stored('', 0, { prompts: { user: 'something else' } })];
+    hub.open();
+    await settled();
+    expect(hub.names()).not.toContain('submitPrompt');
+    expect(link.state.get()).toMatchObject({ draft: 'do it', isQueued: false });
+  });
+});
+
 describe('the heartbeat', () => {
   it('takes the lock again when the hub has forgotten it', async () => {
     await opened();

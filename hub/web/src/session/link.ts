@@ -8,11 +8,12 @@ import type { ChatSession, WorkspaceMode } from '../api/documents';
 import { isSignedOut, isUnreachable, Refused, wordsOf } from '../api/refused';
 import type { ConnectionEvents, Credentials, HubLine } from '../live/connection';
 import { parseTurnEvent, TURN_EVENTS, type TurnEventName } from '../live/wire';
+import { runningTurn } from '../transcript/model';
 import { applied, described, loaded, prompted, rejoined, type Need } from '../transcript/transcript';
 import { Store } from '../ui/store';
 import { readAborted, readDone, readFollow, readLock, readMode, readSubmitted } from './answers';
 import { keepDraft, keptDraft } from './draft';
-import { FIRST_STATE, heard, isMode, withTranscript, type SessionState } from './state';
+import { FIRST_STATE, heard, isMode, isWaiting, withTranscript, type SessionState } from './state';
 
 const ANSWER_WITHIN_MS = 20_000;
 /** A drone may have to be started first. */
@@ -76,7 +77,7 @@ export class SessionLink {
 
   write(draft: string): void {
     keepDraft(this.id, draft);
-    this.state.updateNow((state) => ({ ...state, draft }));
+    this.state.updateNow((state) => ({ ...state, draft, isQueued: false }));
   }
 
   submit(prompt: string): void {
@@ -87,9 +88,11 @@ export class SessionLink {
   async send(): Promise<void> {
     const { draft, sending, session, transcript } = this.state.get();
     const prompt = draft.trim();
-    if (prompt === '' || session === null || (sending !== null && !sending.isAnswerLost)) return;
+    if (prompt === '' || (sending !== null && !sending.isAnswerLost)) return;
+    if (isWaiting(this.state.get())) return this.change({ isQueued: true });
+    if (session === null) return;
     const asked = { prompt, after: new Set(transcript.turns.map(({ id }) => id)), isAnswerLost: false };
-    this.change({ sending: asked });
+    this.change({ sending: asked, isQueued: false });
     try {
       const id = await this.ask('submitPrompt', [prompt], readSubmitted);
       const startedAt = new Date().toISOString();
@@ -177,9 +180,18 @@ export class SessionLink {
     }
     if (epoch !== this.epoch || this.isClosed || !this.connection.isUp) return;
     if (refusal === null) this.change({ hold: { is: 'held' } });
-    else this.change({ hold: { is: 'following', because: { code: refusal.code, message: refusal.message } } });
+    else this.change({ isQueued: false, hold: { is: 'following', because: { code: refusal.code, message: refusal.message } } });
     await this.catchUp();
+    this.sendQueued();
     void this.findDrone();
+  }
+
+  private sendQueued(): void {
+    const { isQueued, transcript } = this.state.get();
+    if (!isQueued || isWaiting(this.state.get())) return;
+    // Somebody else's turn came first: whether the draft still fits is for the person to say.
+    if (runningTurn(transcript) === null) void this.send();
+    else this.change({ isQueued: false });
   }
 
   /** Has the events after the last one sent. */
@@ -285,7 +297,7 @@ export class SessionLink {
 
   private refused(refusal: Refused): void {
     if (isSignedOut(refusal)) this.around.signedOut(refusal.message);
-    else this.change({ line: { is: 'refused', refusal } });
+    else this.change({ isQueued: false, line: { is: 'refused', refusal } });
   }
 
   private async tell(work: () => Promise<void>): Promise<void> {

@@ -9,6 +9,9 @@ interface PromptBoxProps {
   isReadOnly: boolean;
   /** Why nothing can be sent now. */
   blocked: string | null;
+  /** What is sent although it is blocked goes out later. */
+  canWait: boolean;
+  isQueued: boolean;
   hint: string;
   onWrite: (draft: string) => void;
   onSend: () => void;
@@ -16,9 +19,9 @@ interface PromptBoxProps {
 }
 
 export function PromptBox(props: PromptBoxProps) {
-  const { draft, isRunning, isSending, isReadOnly, blocked, hint, onWrite, onSend, onAbort } = props;
+  const { draft, isRunning, isSending, isReadOnly, blocked, canWait, isQueued, hint, onWrite, onSend, onAbort } = props;
   const box = useRef<HTMLTextAreaElement>(null);
-  const canSend = blocked === null && !isRunning && !isSending && draft.trim() !== '';
+  const canSend = (blocked === null || (canWait && !isQueued)) && !isRunning && !isSending && draft.trim() !== '';
 
   useEffect(() => box.current?.focus(), []);
 

@@ -9,7 +9,7 @@ import { useStore } from '../ui/store';
 import { useDoubleEscape } from './escape';
 import type { SessionLink } from './link';
 import { PromptBox } from './prompt-box';
-import type { Hold, SessionState } from './state';
+import { isWaiting, type Hold, type SessionState } from './state';
 import { StatusBar } from './status-bar';
 import { TranscriptView } from './transcript-view';
 
@@ -64,7 +64,9 @@ export function SessionView({ link, projects, models }: SessionViewProps) {
           isSending={state.sending !== null && !state.sending.isAnswerLost}
           isReadOnly={hold.is === 'following'}
           blocked={blocked}
-          hint={blocked === null ? hintOf(isArmed, isRunning) : ''}
+          canWait={isWaiting(state)}
+          isQueued={state.isQueued}
+          hint={hintOf(state, blocked, isArmed, isRunning)}
           onWrite={(draft) => link.write(draft)}
           onSend={() => void link.send()}
           onAbort={abort}
@@ -105,7 +107,9 @@ function whyBlocked({ line, hold, session }: SessionState): string | null {
   return hold.is === 'following' ? 'Read-only' : null;
 }
 
-function hintOf(isArmed: boolean, isRunning: boolean): string {
+function hintOf(state: SessionState, blocked: string | null, isArmed: boolean, isRunning: boolean): string {
+  if (state.isQueued) return 'Goes out as soon as the drone is ready. Change it to hold it back.';
+  if (blocked !== null) return '';
   if (isArmed) return 'Press Esc again to stop the turn.';
   return isRunning ? 'Esc Esc stops the turn' : 'Enter sends · Shift+Enter new line';
 }

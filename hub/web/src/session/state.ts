@@ -17,6 +17,8 @@ export interface SessionState {
   draft: string;
   /** The draft is on its way to the hub, or was and the answer got lost. */
   sending: Sending | null;
+  /** The draft was sent before the session was held: it goes out when it is, unless it is changed first. */
+  isQueued: boolean;
 }
 
 /** The connection to the hub. */
@@ -58,7 +60,13 @@ export const FIRST_STATE: SessionState = {
   status: null,
   draft: '',
   sending: null,
+  isQueued: false,
 };
+
+/** Nothing can be sent yet, but it will be: the hub is looked for, or a drone is. */
+export function isWaiting({ line, hold }: Pick<SessionState, 'line' | 'hold'>): boolean {
+  return line.is === 'opening' || line.is === 'lost' || (line.is === 'up' && hold.is === 'asking');
+}
 
 /** The hub's own events, that is all but those of turns. An unknown event changes nothing. */
 export function heard(state: SessionState, name: string, args: readonly unknown[]): SessionState {
@@ -74,7 +82,7 @@ export function heard(state: SessionState, name: string, args: readonly unknown[
       return isObject(first) ? { ...state, drone: droneOf(first) } : state;
     case 'tabLockDenied': {
       const message = isObject(first) && typeof first['message'] === 'string' ? first['message'] : 'Open in another tab.';
-      return { ...state, hold: { is: 'following', because: { code: 'tab_locked', message } } };
+      return { ...state, isQueued: false, hold: { is: 'following', because: { code: 'tab_locked', message } } };
     }
     case 'goingAway':
       return { ...state, status: 'The hub is restarting.' };

@@ -9,8 +9,14 @@ export const takeOver = (page) => page.getByRole('button', { name: 'Take over' }
 export const turnsOver = (page) => page.locator('.turn-foot');
 export const calls = (page) => page.locator('.call-name');
 
-/** Opens the address that `gadget local` printed and makes a session with the demo tour. */
+/** Opens the address that `gadget local` printed and makes a session with the demo tour, whose drone is ready. */
 export async function openNewSession(page, address) {
+  await createSession(page, address);
+  await page.getByText('Drone ready').waitFor();
+}
+
+/** The same, whose drone still has to start. */
+export async function createSession(page, address) {
   page.setDefaultTimeout(SEEN_WITHIN_MS);
   await page.goto(address);
   await page.getByRole('link', { name: 'New session' }).click();
@@ -19,7 +25,6 @@ export async function openNewSession(page, address) {
   if ((await page.getByLabel('Project').inputValue()) === 'new') await page.getByLabel('Name').fill('Page test');
   await page.getByLabel('Model').selectOption({ label: 'Demo tour, scripted, no AI' });
   await create.click();
-  await page.getByText('Drone ready').waitFor();
 }
 
 export async function submit(page, words) {

@@ -26,7 +26,7 @@ use crate::value::{AccessMode, Retention};
     category = "gadget",
     namespaced,
     derive = "PartialEq",
-    doc = "What the pods of drones are made from. The class `default` is made by the operator from its settings when it is missing.",
+    doc = "What the pods of drones are made from. The class `default` is made by the operator from its settings when it is missing, and follows them until somebody edits it.",
     printcolumn(name = "Image", type_ = "string", json_path = ".spec.image"),
     printcolumn(name = "Size", type_ = "string", json_path = ".spec.workspace.size"),
     printcolumn(name = "Idle", type_ = "string", json_path = ".spec.idleTimeout"),
@@ -200,6 +200,11 @@ impl DroneClassSpec {
         let text = serde_json::to_string(&of_pods).unwrap_or_default();
         crate::names::hash(&text)[..10].to_owned()
     }
+
+    /// A short name of all that it says.
+    pub fn fingerprint(&self) -> String {
+        crate::names::hash(&serde_json::to_string(self).unwrap_or_default())
+    }
 }
 
 #[cfg(test)]
@@ -213,5 +218,6 @@ mod tests {
         let image = DroneClassSpec { image: "drone:2".into(), ..class.clone() };
         assert_eq!(class.revision(), idle.revision());
         assert_ne!(class.revision(), image.revision());
+        assert_ne!(class.fingerprint(), idle.fingerprint());
     }
 }

@@ -25,6 +25,9 @@ pub const CLASS: &str = "gadgetcode.dev/class";
 /// Annotation of a pod: the revision of its class. See `DroneClassSpec::revision`.
 pub const CLASS_REVISION: &str = "gadgetcode.dev/class-revision";
 
+/// Annotation of a class: what it was made of. See `DroneClassSpec::fingerprint`.
+pub const SETTINGS: &str = "gadgetcode.dev/settings";
+
 /// The audience of the token with which a drone proves itself to the hub.
 pub const HUB_AUDIENCE: &str = "gadget-hub";
 

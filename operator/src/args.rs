@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// What drones connect to, such as <http://gadget-hub:8420>
     #[arg(long, value_name = "URL", env = "GADGET_HUB_URL")]
     hub_url: Url,
-    /// File with the spec of a DroneClass, in YAML: class `default` is made from it when it is missing
+    /// File with the spec of a DroneClass, in YAML: class `default` is made from it, and follows it until somebody edits it
     #[arg(long, value_name = "FILE", env = "GADGET_DEFAULT_CLASS")]
     default_class: Option<PathBuf>,
     /// Class of sessions that name none

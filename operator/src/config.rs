@@ -11,7 +11,7 @@ pub struct Config {
     pub namespace: String,
     /// What drones connect to.
     pub hub_url: Url,
-    /// What DroneClass `default` is made of when it is missing.
+    /// What DroneClass `default` is made of, and follows until somebody edits it.
     pub default_class: Option<DroneClassSpec>,
     /// Class of sessions that name none.
     pub class: String,
@@ -51,7 +51,7 @@ impl LeaseConfig {
     }
 }
 
-/// The class that is made when it is missing.
+/// The class that is made of the settings.
 pub const DEFAULT_CLASS: &str = "default";
 
 impl Config {

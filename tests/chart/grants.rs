@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::rbac::v1::Role;
+use nix::sys::signal::Signal;
 use tests::control_plane::rbac::{Difference, Granted, compare, service_account};
 use tests::deadline::eventually;
 
@@ -38,11 +39,10 @@ async fn the_operator_uses_each_grant_of_the_chart_and_asks_for_nothing_else() -
     let cluster = Cluster::start().await?;
     let chart = directory("gadget");
     cluster.helm(&["install", RELEASE, chart.to_str().unwrap()]).await?;
-    let operator = cluster.run("operator", "operator-1").await?;
-    let told = || operator.complaints();
+    let mut operator = cluster.run("operator", "operator-1").await?;
 
     cluster.create(&session("one")).await?;
-    until_ready(&cluster, "one").await.with_context(told)?;
+    until_ready(&cluster, "one").await.with_context(|| operator.complaints())?;
     // The class comes from the chart's settings.
     let class = cluster.get(&["droneclass", "default"]).await?;
     assert_eq!(class["spec"]["image"], "gadget-drone:0.1.0");
@@ -56,10 +56,18 @@ async fn the_operator_uses_each_grant_of_the_chart_and_asks_for_nothing_else() -
                 spec: { user: ada, className: default }\n";
     cluster.create(free).await?;
     cluster.create(&format!("{}  drone: free\n", session("two"))).await?;
-    until_ready(&cluster, "two").await.with_context(told)?;
+    until_ready(&cluster, "two").await.with_context(|| operator.complaints())?;
 
-    // Another stands by and watches the lease.
-    let _standby = cluster.run("operator", "operator-2").await?;
+    // Another takes over and brings the class up to its settings; a third stands by and watches the lease.
+    cluster.helm(&["upgrade", RELEASE, chart.to_str().unwrap(), "--set=drones.class.idleTimeout=1h"]).await?;
+    let _second = cluster.run("operator", "operator-2").await?;
+    operator.signal(Signal::SIGTERM)?;
+    eventually("the class to follow the chart", async || {
+        let class = cluster.get(&["droneclass", "default"]).await?;
+        Ok((class["spec"]["idleTimeout"] == "1h").then_some(()))
+    })
+    .await?;
+    let _third = cluster.run("operator", "operator-3").await?;
 
     // This API server can begin a watch with what there is; the lease is listed, because it is one object.
     let lists = [
@@ -83,7 +91,7 @@ async fn the_operator_uses_each_grant_of_the_chart_and_asks_for_nothing_else() -
             async || Ok((unused().await? == for_older_servers).then_some(())),
         );
     if all.await.is_err() {
-        assert_eq!(unused().await?, for_older_servers, "{}", told());
+        assert_eq!(unused().await?, for_older_servers, "{}", operator.complaints());
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ fn the_operator_may_do_this_in_the_namespace_of_the_drones() -> Result<()> {
     let expected = [
         rule("gadgetcode.dev", &["chatsessions"], &["list", "watch"]),
         rule("gadgetcode.dev", &["droneregistrations"], &["list", "watch", "create", "patch"]),
-        rule("gadgetcode.dev", &["droneclasses"], &["list", "watch", "create"]),
+        rule("gadgetcode.dev", &["droneclasses"], &["list", "watch", "create", "patch"]),
         rule("gadgetcode.dev", &["chatsessions/status", "droneregistrations/status"], &["patch"]),
         rule("", &["pods"], &["list", "watch", "create", "delete"]),
         rule("", &["persistentvolumeclaims"], &["list", "watch", "create", "patch"]),

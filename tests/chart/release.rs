@@ -98,6 +98,13 @@ async fn sessions_live_through_upgrade_rollback_and_uninstall() -> Result<()> {
     cluster.rolled_out("hub", 1, "gadget-hub:0.1.0").await?;
     cluster.rolled_out("operator", 2, "gadget-operator:0.1.0").await?;
     let operator = replaced(&cluster, operator, "operator-2").await?;
+    // What starts from now on is of the new release; what runs is not touched.
+    eventually("the class to follow the chart", || async {
+        let class = cluster.get(&["droneclass", "default"]).await?;
+        let followed = class["spec"]["image"] == "gadget-drone:0.1.0" && class["spec"]["idleTimeout"] == "1h";
+        Ok(followed.then_some(()))
+    })
+    .await?;
     assert_eq!(sessions(&cluster).await?, before);
 
     cluster.helm(&["rollback", RELEASE, "1"]).await?;

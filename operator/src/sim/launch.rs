@@ -283,13 +283,69 @@ async fn a_missing_class_is_said_and_the_default_one_is_made_from_the_settings()
     let failure = sim.drone_status("x").last_failure.unwrap();
     assert_eq!(failure.reason, "ClassMissing");
     assert!(sim.session_status("x").conditions[0].message.contains("'default'"));
+    set_class(&mut sim, "drone:2").await;
+    assert_eq!(class_image(&sim), "drone:2");
+    assert_eq!(sim.names("pods"), ["x"]);
+}
+
+/// An operator with other settings leads.
+async fn set_class(sim: &mut Sim, image: &str) {
+    let mut config = (*sim.parts.config).clone();
+    config.default_class = Some(crds::DroneClassSpec { image: image.into(), ..Default::default() });
+    sim.parts.config = Arc::new(config);
+    sim.restart();
+    sim.parts.queue.add([Key::Class("default".into())]);
+    sim.settle().await;
+}
+
+fn class_image(sim: &Sim) -> String {
+    sim.get("droneclasses", "default").unwrap()["spec"]["image"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_default_class_follows_the_settings_until_somebody_edits_it() {
+    let mut sim = Sim::new();
+    sim.delete("droneclasses", "default");
+    set_class(&mut sim, "drone:1").await;
+    sim.patch("droneclasses", "default", &json!({ "metadata": { "labels": { "team": "shop" } } }));
+    sim.settle().await;
+    sim.writes();
+    set_class(&mut sim, "drone:2").await;
+    assert_eq!(class_image(&sim), "drone:2", "a label is no edit of what it says");
+    set_class(&mut sim, "drone:2").await;
+    assert_eq!(sim.writes(), ["PATCH droneclasses/default"], "once");
+
+    sim.patch("droneclasses", "default", &json!({ "spec": { "idleTimeout": "1h" } }));
+    set_class(&mut sim, "drone:3").await;
+    assert_eq!(class_image(&sim), "drone:2", "it is somebody's by now");
+    sim.delete("droneclasses", "default");
+    sim.settle().await;
+    assert_eq!(class_image(&sim), "drone:3", "made anew");
+    assert!(sim.get("droneclasses", "default").unwrap()["spec"]["idleTimeout"].is_null());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_default_class_that_a_person_made_is_left_alone() {
+    let mut sim = Sim::new();
+    set_class(&mut sim, "drone:2").await;
+    assert_eq!(class_image(&sim), "drone:1");
+    assert_eq!(sim.writes(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_of_the_default_class_that_the_operator_has_not_seen_is_not_overwritten() {
+    let mut sim = Sim::new();
+    sim.delete("droneclasses", "default");
+    set_class(&mut sim, "drone:1").await;
+    sim.patch("droneclasses", "default", &json!({ "spec": { "image": "mine:1" } }));
     let mut config = (*sim.parts.config).clone();
     config.default_class = Some(crds::DroneClassSpec { image: "drone:2".into(), ..Default::default() });
     sim.parts.config = Arc::new(config);
-    sim.parts.queue.add([Key::Class("default".into())]);
+    sim.writes();
+    assert!(class::reconcile(&sim.parts, &"default".into()).await.is_ok());
+    assert_eq!(sim.writes(), [""; 0]);
     sim.settle().await;
-    assert_eq!(sim.get("droneclasses", "default").unwrap()["spec"]["image"], "drone:2");
-    assert_eq!(sim.names("pods"), ["x"]);
+    assert_eq!(class_image(&sim), "mine:1");
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ pub mod duration;
 pub mod names;
 mod rules;
 pub mod value;
+pub mod why;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;

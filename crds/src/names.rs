@@ -9,9 +9,12 @@ pub const LONGEST: usize = 60;
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const NAME: &str = "app.kubernetes.io/name";
 pub const COMPONENT: &str = "app.kubernetes.io/component";
+/// Values of [`MANAGED_BY`].
 pub const OPERATOR: &str = "gadget-operator";
+pub const HUB: &str = "gadget-hub";
 pub const PRODUCT: &str = "gadget";
 pub const DRONE_COMPONENT: &str = "drone";
+pub const HUB_COMPONENT: &str = "hub";
 pub const WORKSPACE_COMPONENT: &str = "workspace";
 
 /// Name of the session that an object belongs to.
@@ -25,6 +28,10 @@ pub const CLASS: &str = "gadgetcode.dev/class";
 /// Annotation of a pod: the revision of its class. See `DroneClassSpec::revision`.
 pub const CLASS_REVISION: &str = "gadgetcode.dev/class-revision";
 
+/// Annotation of a suspended session or drone: why the hub suspended it. Without it a person did.
+pub const SUSPENDED_FOR: &str = "gadgetcode.dev/suspended-for";
+/// Its only value: nobody worked there.
+pub const IDLE: &str = "idle";
 /// Annotation of a class: what it was made of. See `DroneClassSpec::fingerprint`.
 pub const SETTINGS: &str = "gadgetcode.dev/settings";
 

@@ -5,6 +5,7 @@ mod calls;
 mod convergence;
 mod failures;
 mod launch;
+mod why;
 mod workspace;
 mod world;
 

@@ -5,6 +5,7 @@ mod harness;
 mod hub_sessions;
 mod hub_stage;
 mod hub_tokens;
+mod kubectl_gadget;
 mod nodes;
 mod operator_failures;
 mod operator_faults;

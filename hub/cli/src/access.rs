@@ -45,6 +45,11 @@ impl HubAccess {
         Self { url: trimmed(url), credential: Credential::File(token_file) }
     }
 
+    #[cfg(feature = "kube")]
+    pub(crate) fn with_token(url: &str, token: String) -> Self {
+        Self { url: trimmed(url), credential: Credential::Token(token) }
+    }
+
     pub(crate) fn token(&self) -> Result<String, AccessError> {
         match &self.credential {
             Credential::Token(token) => Ok(token.clone()),

@@ -16,7 +16,7 @@ use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use crate::console::Console;
 
 /// Asks for a secret without showing it; read to its end where standard input is no terminal.
-fn secret(console: &mut Console, what: &str) -> anyhow::Result<String> {
+pub(crate) fn secret(console: &mut Console, what: &str) -> anyhow::Result<String> {
     let stdin = io::stdin();
     let mut text = String::new();
     if stdin.is_terminal() {

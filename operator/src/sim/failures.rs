@@ -20,7 +20,7 @@ fn pod_uid(sim: &Sim) -> Value {
 }
 
 /// The container ended and runs again.
-fn restarted(restarts: i32, last: Value) -> Value {
+pub(super) fn restarted(restarts: i32, last: Value) -> Value {
     let mut pod = ready_pod(restarts);
     pod["containerStatuses"][0]["lastState"] = last;
     pod
@@ -270,20 +270,24 @@ async fn a_drone_that_ends_by_itself_is_replaced_once_at_once_and_then_later_eac
     assert_eq!(sim.drone_status("x").phase, Some(DronePhase::Failed), "the fifth in ten minutes");
 }
 
+/// The node cannot start the container yet.
+pub(super) fn waiting(reason: &str, message: &str) -> Value {
+    json!({
+        "phase": "Pending",
+        "conditions": [{ "type": "PodScheduled", "status": "True" }],
+        "containerStatuses":
+            [container(0, false, json!({ "waiting": { "reason": reason, "message": message } }), json!({}))],
+    })
+}
+
+pub(super) fn unschedulable(message: &str) -> Value {
+    let condition =
+        json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message });
+    json!({ "phase": "Pending", "conditions": [condition] })
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_keeps_a_pod_from_starting_is_said_and_the_pod_is_kept_and_heals_by_itself() {
-    let waiting = |reason: &str, message: &str| {
-        json!({
-            "phase": "Pending",
-            "conditions": [{ "type": "PodScheduled", "status": "True" }],
-            "containerStatuses":
-                [container(0, false, json!({ "waiting": { "reason": reason, "message": message } }), json!({}))],
-        })
-    };
-    let unschedulable = |message: &str| {
-        let condition = json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message });
-        json!({ "phase": "Pending", "conditions": [condition] })
-    };
     for (status, class, reason, words) in [
         (waiting("ErrImagePull", "denied"), FailureClass::Image, "ImagePullFailed", "denied"),
         (waiting("ImagePullBackOff", "Back-off"), FailureClass::Image, "ImagePullFailed", "Back-off"),
@@ -344,7 +348,7 @@ async fn pulling_and_waiting_to_pull_are_one_failure_with_the_registrys_words() 
     assert!(sim.drone_status("x").last_failure.unwrap().message.contains("pull access denied"));
 }
 
-fn warning(kind: &str, name: &str, uid: &Value, reason: &str, message: &str) -> Value {
+pub(super) fn warning(kind: &str, name: &str, uid: &Value, reason: &str, message: &str) -> Value {
     json!({
         "involvedObject": { "kind": kind, "name": name, "uid": uid },
         "type": "Warning", "reason": reason, "message": message,

@@ -67,6 +67,13 @@ impl Outcome {
     fn not_run(why: impl Into<String>) -> Self {
         Self { not_run: Some(why.into()), ..Self::default() }
     }
+
+    fn add(&mut self, other: Self) {
+        let Self { passed, failed, not_run } = other;
+        self.passed += passed;
+        self.failed += failed;
+        self.not_run = self.not_run.take().or(not_run);
+    }
 }
 
 pub(crate) async fn run(runner: &Runner, parts: &[Part]) -> ExitCode {
@@ -103,7 +110,7 @@ async fn run_part(runner: &Runner, part: Part) -> Result<Outcome> {
         Part::Ide => javascript::ide(runner).await?,
         Part::Page => javascript::page(runner).await?,
         Part::Web => web::run(runner).await?,
-        Part::ControlPlane => kube::run(runner, "control_plane").await?,
+        Part::ControlPlane => kube::run(runner, kube::CONTROL_PLANE).await?,
         Part::Chart => kube::run(runner, "chart").await?,
     };
     if outcome == Outcome::default() {

@@ -16,11 +16,20 @@ use crate::turn::interrupt::Interrupts;
 use crate::turn::output::Output;
 
 pub(crate) async fn run(args: AttachArgs, console: &mut Console) -> anyhow::Result<ExitCode> {
-    let AttachArgs { session, hub, json } = args;
+    let AttachArgs { session: id, hub, json } = args;
+    session(HubAccess::find(&hub)?, &id, json, console).await
+}
+
+pub(crate) async fn session(
+    access: HubAccess,
+    id: &str,
+    json: bool,
+    console: &mut Console,
+) -> anyhow::Result<ExitCode> {
     let mut interrupts = Interrupts::listen().context("failed to listen for signals")?;
-    let api = Api::new(HubAccess::find(&hub)?)?;
-    let ChatSession { id, project, name, .. } = api.get(&format!("/chat-sessions/{session}")).await?;
-    let turns: Vec<ChatTurn> = api.list(&format!("/chat-sessions/{session}/turns")).await?;
+    let api = Api::new(access)?;
+    let turns: Vec<ChatTurn> = api.list(&format!("/chat-sessions/{id}/turns")).await?;
+    let ChatSession { id, project, name, .. } = api.get(&format!("/chat-sessions/{id}")).await?;
     let mut live = Live::open(api.access(), Target { session: id, project }, Some(replayed_from(&turns)))?;
     let mut output = Output::new(console, json);
     output.note(&format!("{name}: type a prompt and Enter; Ctrl-C stops a running turn, twice leaves"));

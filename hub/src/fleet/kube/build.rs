@@ -10,7 +10,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use protocol::value::{ChatSessionMode, ReasoningEffort};
 use serde_json::{Value, json};
 
-use super::seen::{HUB, IDLE, SUSPENDED_FOR};
 use crate::fleet::{ModelFacts, SessionFacts};
 
 /// Longest title that the resource takes.
@@ -55,26 +54,26 @@ pub(super) fn free_drone(name: &str, owner: &str, class: &str) -> DroneRegistrat
 
 /// Lets a pod run, whoever had suspended it.
 pub(super) fn run() -> Value {
-    json!({ "metadata": { "annotations": { SUSPENDED_FOR: null } }, "spec": { "operatingMode": "Running" } })
+    json!({ "metadata": { "annotations": { names::SUSPENDED_FOR: null } }, "spec": { "operatingMode": "Running" } })
 }
 
 /// Suspends for lack of work.
 pub(super) fn sleep() -> Value {
-    json!({ "metadata": { "annotations": { SUSPENDED_FOR: IDLE } }, "spec": { "operatingMode": "Suspended" } })
+    json!({ "metadata": { "annotations": { names::SUSPENDED_FOR: names::IDLE } }, "spec": { "operatingMode": "Suspended" } })
 }
 
 /// Suspends for a person.
 pub(super) fn stop() -> Value {
-    json!({ "metadata": { "annotations": { SUSPENDED_FOR: null } }, "spec": { "operatingMode": "Suspended" } })
+    json!({ "metadata": { "annotations": { names::SUSPENDED_FOR: null } }, "spec": { "operatingMode": "Suspended" } })
 }
 
 /// Takes the hub's mark off a resource that a person lets run again.
 pub(super) fn unmark() -> Value {
-    json!({ "metadata": { "annotations": { SUSPENDED_FOR: null } } })
+    json!({ "metadata": { "annotations": { names::SUSPENDED_FOR: null } } })
 }
 
 fn metadata(name: &str) -> ObjectMeta {
-    let labels = [(names::NAME, names::PRODUCT), (names::MANAGED_BY, HUB)];
+    let labels = [(names::NAME, names::PRODUCT), (names::MANAGED_BY, names::HUB)];
     let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
     ObjectMeta { name: Some(name.to_owned()), labels: Some(BTreeMap::from(labels)), ..ObjectMeta::default() }
 }

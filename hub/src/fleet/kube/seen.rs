@@ -12,13 +12,6 @@ use protocol::value::{ChatSessionMode, ReasoningEffort};
 
 use crate::fleet::ModelFacts;
 
-/// Annotation of a suspended resource: why the hub suspended it. Without it a person did.
-pub(crate) const SUSPENDED_FOR: &str = "gadgetcode.dev/suspended-for";
-/// Its only value: nobody worked there.
-pub(crate) const IDLE: &str = "idle";
-/// What [`names::MANAGED_BY`] says of a resource that the hub made.
-pub(crate) const HUB: &str = "gadget-hub";
-
 /// Whether a pod should run, and who wants that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
@@ -99,7 +92,7 @@ impl Session {
             uid: metadata.uid.clone()?,
             version: version(&metadata),
             created_at: metadata.creation_timestamp.as_ref().map(|time| time.0),
-            of_hub: labels.is_some_and(|labels| is(labels, names::MANAGED_BY, HUB)),
+            of_hub: labels.is_some_and(|labels| is(labels, names::MANAGED_BY, names::HUB)),
             user: spec.user,
             slug: spec.project.slug,
             git_url: spec.project.git_url,
@@ -160,8 +153,10 @@ impl Drone {
 }
 
 fn wish(mode: OperatingMode, metadata: &ObjectMeta) -> (Wish, bool) {
-    let marked =
-        metadata.annotations.as_ref().is_some_and(|annotations| is(annotations, SUSPENDED_FOR, IDLE));
+    let marked = metadata
+        .annotations
+        .as_ref()
+        .is_some_and(|annotations| is(annotations, names::SUSPENDED_FOR, names::IDLE));
     match (mode, marked) {
         (OperatingMode::Running, stale) => (Wish::Run, stale),
         (OperatingMode::Suspended, true) => (Wish::Sleep, false),
@@ -226,7 +221,7 @@ mod tests {
 
     #[test]
     fn who_suspended_a_session_is_told_by_the_hub_s_mark() {
-        let idle = json!({ "annotations": { SUSPENDED_FOR: IDLE } });
+        let idle = json!({ "annotations": { names::SUSPENDED_FOR: names::IDLE } });
         let suspended = json!({ "operatingMode": "Suspended" });
         assert_eq!(session(json!({}), json!({})).wish, Wish::Run);
         assert_eq!(session(json!({}), suspended.clone()).wish, Wish::Stop);

@@ -271,7 +271,7 @@ impl Cause {
     pub(super) fn of_claim_warning(claim: &str, warning: &Warning) -> Self {
         let words = &warning.message;
         let mode = if words.contains("ccess mode") || words.contains("ReadWriteOncePod") {
-            " If the storage class cannot give ReadWriteOncePod, set workspace.accessMode to ReadWriteOnce in the \
+            ". If the storage class cannot give ReadWriteOncePod, set workspace.accessMode to ReadWriteOnce in the \
              DroneClass, delete the claim and make the session anew."
         } else {
             ""
@@ -280,7 +280,7 @@ impl Cause {
             FailureClass::Storage,
             &warning.reason,
             format!("the claim '{claim}' gets no volume: {words}"),
-            format!("check the storage class; it is tried again by itself.{mode}"),
+            format!("check the storage class; it is tried again by itself{mode}"),
         )
     }
 

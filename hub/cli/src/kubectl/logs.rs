@@ -1,0 +1,32 @@
+//! `kubectl gadget logs`.
+
+use anyhow::Context as _;
+use futures_util::io::AsyncReadExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::LogParams;
+
+use super::args::LogsArgs;
+use super::cluster::Cluster;
+use crate::console::Console;
+
+pub(super) async fn run(cluster: &Cluster, args: &LogsArgs, console: &mut Console) -> anyhow::Result<()> {
+    let LogsArgs { name, follow, previous, tail } = args;
+    let subject = cluster.subject(name).await?;
+    let pod = subject.pod().with_context(|| {
+        format!("{} has no drone now; `kubectl gadget why {name}` says why", subject.name())
+    })?;
+    let params =
+        LogParams { follow: *follow, previous: *previous, tail_lines: *tail, ..LogParams::default() };
+    let stream = cluster.answer(cluster.api::<Pod>().log_stream(&pod, &params)).await.with_context(|| {
+        format!("no log of the pod {pod}; `kubectl gadget why {name}` says how its drone is")
+    })?;
+    let mut stream = std::pin::pin!(stream);
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let read = stream.read(&mut buffer).await.context("the log broke off")?;
+        if read == 0 {
+            return Ok(());
+        }
+        console.bytes(&buffer[..read])?;
+    }
+}

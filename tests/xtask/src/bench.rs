@@ -1,32 +1,48 @@
-//! `cargo xtask bench`: the release build of the benches, with the JavaScript peer that they are compared with.
+//! `cargo xtask bench`: the release build of the benches, with the peers that they are compared with.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 use tokio::process::Command;
 
 use crate::node::Node;
 use crate::process::Runner;
-use crate::workspace;
+use crate::{agent_sandbox, kube, workspace};
+
+/// The bench that runs on a real API server.
+const CONTROL_PLANE: &str = "control-plane";
 
 pub(crate) async fn run(runner: &Runner, names: &[String], check: bool) -> Result<()> {
     let root = workspace::root()?;
-    let node = match Node::require(runner).await? {
-        Ok(node) => node,
-        Err(missing) => bail!("the peer of the benches cannot run: {missing}"),
-    };
-    node.install(runner, &root.join("tests/bench/peer")).await?;
+    let with_control_plane = names.is_empty() || names.iter().any(|name| name == CONTROL_PLANE);
+    if names.iter().any(|name| name != CONTROL_PLANE) || names.is_empty() {
+        let node = Node::require(runner).await?.map_err(missing)?;
+        node.install(runner, &root.join("tests/bench/peer")).await?;
+    }
     let cargo = |arguments: &[&str]| {
         let mut command = Command::new(workspace::cargo());
         command.current_dir(&root).args(arguments);
         command
     };
-    // The benches start both programs as they are released.
-    println!("building gadget, gadget-drone and the benches (release)");
-    let programs = ["--package", "cli", "--package", "drone", "--package", "tests", "--bins"];
-    runner.run(&mut cargo(&[&["build", "--release", "--quiet"], &programs[..]].concat())).await?;
-    let mut bench = cargo(&["run", "--release", "--quiet", "--package", "tests", "--bin", "bench", "--"]);
-    bench.args(names);
+    // The benches start the programs as they are released.
+    let mut packages = vec!["--package", "cli", "--package", "drone", "--package", "tests"];
+    if with_control_plane {
+        packages.extend(["--package", "operator", "--features", "tests/control-plane"]);
+    }
+    println!("building the programs and the benches (release)");
+    runner.run(&mut cargo(&[&["build", "--release", "--quiet", "--bins"], &packages[..]].concat())).await?;
+    let target = workspace::built("bench")?;
+    let target = target.ancestors().nth(2).context("this program is in no target directory")?;
+    let mut bench = Command::new(target.join("release/bench"));
+    bench.current_dir(&root).args(names);
+    if with_control_plane {
+        bench.env("GADGET_KUBE_BIN", kube::require(runner).await?.map_err(missing)?);
+        bench.env("GADGET_AGENT_SANDBOX", agent_sandbox::require(runner).await?.map_err(missing)?);
+    }
     if check {
         bench.arg("--check");
     }
     runner.run(&mut bench).await
+}
+
+fn missing(what: String) -> anyhow::Error {
+    anyhow::anyhow!("the peer of the benches cannot run: {what}")
 }

@@ -2,8 +2,10 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this program's output is its purpose")]
 
+mod agent_sandbox;
 mod bench;
 mod generate;
+mod go;
 mod kube;
 mod lint;
 mod node;

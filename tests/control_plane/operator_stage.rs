@@ -1,7 +1,6 @@
 //! A control plane with volumes, a node and operators, for tests of the operator.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -12,12 +11,12 @@ use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource, ResourceExt as _};
 use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tests::control_plane::audit::{Position, writes};
 use tests::control_plane::node::Node;
 use tests::control_plane::process::Process;
 use tests::control_plane::storage::Storage;
-use tests::control_plane::{ControlPlane, Options, programs};
+use tests::control_plane::{ControlPlane, Options, operator};
 use tests::deadline::eventually;
 
 pub(crate) const NAMESPACE: &str = "drones";
@@ -35,12 +34,8 @@ impl Stage {
     /// Without an operator.
     pub(crate) async fn start(options: Options) -> Result<Self> {
         let control_plane = ControlPlane::start(options).await?;
-        control_plane.create_namespace(NAMESPACE).await?;
+        operator::prepare(&control_plane, NAMESPACE).await?;
         let client = control_plane.client().await?;
-        let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> =
-            Api::namespaced(client.clone(), NAMESPACE);
-        let account = serde_json::from_value(json!({ "metadata": { "name": "gadget-drone" } }))?;
-        accounts.create(&PostParams::default(), &account).await?;
         let storage = Storage::start(&control_plane).await?;
         let node = Node::start(&control_plane, "node-1").await?;
         Ok(Self { operators: Vec::new(), client, node, _storage: storage, control_plane })
@@ -60,23 +55,8 @@ impl Stage {
 
     /// Starts one more operator, as somebody who may do everything, or as this kubeconfig says.
     pub(crate) fn operator(&mut self, identity: &str, kubeconfig: Option<std::path::PathBuf>) -> Result<()> {
-        let directory = self.control_plane.directory();
-        let class = directory.join("default-class.yaml");
-        std::fs::write(&class, "image: drone:1\nterminationGracePeriod: 5s\n")?;
-        let mut command = Command::new(programs::built("gadget-operator")?);
-        command.args([
-            "--namespace",
-            NAMESPACE,
-            "--hub-url",
-            "http://gadget-hub:8420",
-            "--listen",
-            "127.0.0.1:0",
-        ]);
-        command.args(["--identity", identity, "--default-class"]).arg(&class);
-        command.arg("--kubeconfig").arg(kubeconfig.unwrap_or_else(|| self.control_plane.admin_kubeconfig()));
-        command.env("RUST_LOG", "info,kube=warn");
-        let log = directory.join(format!("{identity}.log"));
-        self.operators.push(Process::start(self.control_plane.guard(), identity, command, log)?);
+        let operator = operator::start(&self.control_plane, NAMESPACE, identity, kubeconfig)?;
+        self.operators.push(operator);
         Ok(())
     }
 
@@ -102,14 +82,8 @@ impl Stage {
     }
 
     pub(crate) async fn session(&self, name: &str, more: Value) -> Result<()> {
-        let mut spec = json!({ "user": "ada", "project": { "slug": "shop" } });
-        if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
-            spec.extend(more);
-        }
-        let object = json!({
-            "apiVersion": "gadgetcode.dev/v1alpha1", "kind": "ChatSession", "metadata": { "name": name }, "spec": spec,
-        });
-        self.api::<ChatSession>().create(&PostParams::default(), &serde_json::from_value(object)?).await?;
+        let session = operator::session(name, more)?;
+        self.api::<ChatSession>().create(&PostParams::default(), &session).await?;
         Ok(())
     }
 
@@ -181,14 +155,14 @@ impl Stage {
     /// What operators have written since, events and leases apart.
     pub(crate) async fn writes_since(&self, since: Position) -> Result<BTreeMap<String, usize>> {
         let entries = self.control_plane.settled_audit().await?.since(since)?;
-        Ok(writes(&entries, "gadget-operator"))
+        Ok(writes(&entries, operator::USER_AGENT))
     }
 
     /// What was read of the kinds that it works with, since: lists and gets.
     pub(crate) async fn reads_since(&self, since: Position) -> Result<usize> {
         let entries = self.control_plane.settled_audit().await?.since(since)?;
         let reads = entries.iter().filter(|entry| {
-            entry.user_agent.contains("gadget-operator") && matches!(&*entry.verb, "get" | "list")
+            entry.user_agent.contains(operator::USER_AGENT) && matches!(&*entry.verb, "get" | "list")
         });
         Ok(reads.count())
     }

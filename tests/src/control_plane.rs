@@ -9,6 +9,7 @@ mod certificates;
 mod components;
 pub mod kubeconfig;
 pub mod node;
+pub mod operator;
 pub mod process;
 pub mod programs;
 pub mod proxy;
@@ -43,6 +44,7 @@ pub const USER_AGENT: &str = "gadget-test";
 #[derive(Clone, Debug)]
 pub struct Options {
     pub disk: Disk,
+    pub controllers: Controllers,
     /// Installed before the controllers start, so that the garbage collector knows them at once: it looks for new ones
     /// every half minute only.
     pub definitions: Vec<CustomResourceDefinition>,
@@ -56,6 +58,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             disk: Disk::Fast,
+            controllers: Controllers::All,
             definitions: crds::all().to_vec(),
             node_grace: Duration::from_secs(16),
             eviction_after: Duration::from_secs(2),
@@ -70,11 +73,21 @@ pub enum Disk {
     Durable,
 }
 
+/// Which of Kubernetes' own there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Controllers {
+    /// With the scheduler.
+    All,
+    /// Those that clean up, and no scheduler: whoever plays the nodes binds pods and claims. The real scheduler looks at
+    /// each full second whether a volume is bound, which hides whatever else a start costs.
+    Janitors,
+}
+
 /// All of it is killed when this is dropped, or when the process ends in any other way.
 #[derive(Debug)]
 pub struct ControlPlane {
     // In the order in which they end: clients before servers, the directory last.
-    scheduler: Process,
+    scheduler: Option<Process>,
     controller_manager: Process,
     api_server: Option<Process>,
     etcd: Process,
@@ -139,9 +152,14 @@ impl ControlPlane {
             components::controller_manager(&programs, &config, &certificates, &service_accounts, &options);
         let controller_manager =
             Process::start(&guard, "kube-controller-manager", command, here.join("controllers.log"))?;
-        let config = component("system:kube-scheduler", "system:none", "scheduler.kubeconfig")?;
-        let command = components::scheduler(&programs, here, &config)?;
-        let scheduler = Process::start(&guard, "kube-scheduler", command, here.join("scheduler.log"))?;
+        let scheduler = match options.controllers {
+            Controllers::Janitors => None,
+            Controllers::All => {
+                let config = component("system:kube-scheduler", "system:none", "scheduler.kubeconfig")?;
+                let command = components::scheduler(&programs, here, &config)?;
+                Some(Process::start(&guard, "kube-scheduler", command, here.join("scheduler.log"))?)
+            }
+        };
 
         let control_plane = Self {
             scheduler,
@@ -311,10 +329,15 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// The API server and its etcd: what every request costs, whoever sends it.
+    pub fn servers(&self) -> impl Iterator<Item = &Process> {
+        self.api_server.iter().chain([&self.etcd])
+    }
+
     /// The last words of each program, for the message of a test that fails.
     pub fn complaints(&self) -> String {
         let Self { scheduler, controller_manager, api_server, etcd, .. } = self;
-        let all = [Some(etcd), api_server.as_ref(), Some(controller_manager), Some(scheduler)];
+        let all = [Some(etcd), api_server.as_ref(), Some(controller_manager), scheduler.as_ref()];
         let told = all.into_iter().flatten();
         let told = told.map(|process| format!("== {}\n{}\n", process.name(), process.complaints()));
         told.collect::<Vec<_>>().concat()

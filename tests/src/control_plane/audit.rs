@@ -5,6 +5,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 
 /// The file, and where in it a look begins.
@@ -31,6 +32,10 @@ pub struct Entry {
     pub name: String,
     /// HTTP status of the answer.
     pub code: u16,
+    /// When the API server had read the request.
+    pub received: Timestamp,
+    /// When it had answered, or when a watch began.
+    pub answered: Timestamp,
 }
 
 impl Entry {
@@ -116,6 +121,8 @@ fn read(line: &str) -> Result<Option<Entry>> {
         object_ref: Option<Object>,
         #[serde(default)]
         response_status: Option<Status>,
+        request_received_timestamp: Timestamp,
+        stage_timestamp: Timestamp,
     }
     #[derive(Deserialize)]
     struct User {
@@ -135,8 +142,16 @@ fn read(line: &str) -> Result<Option<Entry>> {
         #[serde(default)]
         code: u16,
     }
-    let Line { stage, verb, user, user_agent, object_ref, response_status } =
-        serde_json::from_str(line).with_context(|| format!("the audit log has a strange line: {line}"))?;
+    let Line {
+        stage,
+        verb,
+        user,
+        user_agent,
+        object_ref,
+        response_status,
+        request_received_timestamp,
+        stage_timestamp,
+    } = serde_json::from_str(line).with_context(|| format!("the audit log has a strange line: {line}"))?;
     let told = if verb == "watch" { "ResponseStarted" } else { "ResponseComplete" };
     if stage != told {
         return Ok(None);
@@ -152,6 +167,8 @@ fn read(line: &str) -> Result<Option<Entry>> {
         namespace,
         name,
         code: response_status.map(|status| status.code).unwrap_or_default(),
+        received: request_received_timestamp,
+        answered: stage_timestamp,
     }))
 }
 
@@ -164,7 +181,8 @@ mod tests {
         let line = |stage: &str, verb: &str, subresource: &str| {
             format!(
                 r#"{{"stage":"{stage}","verb":"{verb}","user":{{"username":"u"}},"userAgent":"operator/1",
-                "objectRef":{{"resource":"pods","subresource":"{subresource}","namespace":"n","name":"p"}},"responseStatus":{{"code":200}}}}"#
+                "objectRef":{{"resource":"pods","subresource":"{subresource}","namespace":"n","name":"p"}},"responseStatus":{{"code":200}},
+                "requestReceivedTimestamp":"2026-01-02T03:04:05.000006Z","stageTimestamp":"2026-01-02T03:04:05.000007Z"}}"#
             )
             .replace('\n', "")
         };

@@ -10,11 +10,15 @@ use serde_json::json;
 
 use crate::control_plane::certificates::{Certificates, Pair};
 use crate::control_plane::programs::Programs;
-use crate::control_plane::{Disk, Options};
+use crate::control_plane::{Controllers, Disk, Options};
 use crate::random::Random;
 
 /// Below the ports that the system gives out, so that nobody else's connection takes one while its server is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// Of [`Controllers::Janitors`].
+const JANITORS: &str = "serviceaccount-controller,namespace-controller,garbage-collector-controller,\
+                        persistentvolumeclaim-protection-controller";
 
 /// On unix sockets: nobody else can reach it, and it needs no port.
 pub(super) fn etcd(programs: &Programs, directory: &Path, disk: Disk) -> Command {
@@ -110,6 +114,10 @@ pub(super) fn controller_manager(
     ];
     let mut command = programs.command("kube-controller-manager");
     command.args(flags.map(|(name, value)| format!("--{name}={value}")));
+    match options.controllers {
+        Controllers::All => {}
+        Controllers::Janitors => drop(command.arg(format!("--controllers={JANITORS}"))),
+    }
     command
 }
 

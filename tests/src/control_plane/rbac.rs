@@ -142,6 +142,8 @@ mod tests {
             namespace: namespace.into(),
             name: "x".into(),
             code,
+            received: k8s_openapi::jiff::Timestamp::UNIX_EPOCH,
+            answered: k8s_openapi::jiff::Timestamp::UNIX_EPOCH,
         }
     }
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this program's output is its purpose")]
 
+#[cfg(feature = "control-plane")]
+mod control_plane;
 mod drone;
 mod first_token;
 mod hub_server;
@@ -19,7 +21,17 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 
 /// The quick ones first.
-const NAMES: [&str; 6] = ["relay", "memory", "first-token", "drone", "reattach", "recovery"];
+const NAMES: &[&str] = &[
+    "relay",
+    "memory",
+    "first-token",
+    "drone",
+    "reattach",
+    // Needs the programs of Kubernetes, which `cargo xtask bench` builds.
+    #[cfg(feature = "control-plane")]
+    "control-plane",
+    "recovery",
+];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -39,7 +51,7 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let directory = target_directory()?.join("bench");
     let mut missed = 0;
-    for name in NAMES {
+    for &name in NAMES {
         if !names.is_empty() && !names.contains(&name) {
             continue;
         }
@@ -66,6 +78,8 @@ async fn run(name: &str) -> Result<Vec<report::Figure>> {
         "first-token" => Box::pin(first_token::run()).await,
         "drone" => Box::pin(drone::run(&target_directory()?)).await,
         "reattach" => Box::pin(reattach::run()).await,
+        #[cfg(feature = "control-plane")]
+        "control-plane" => Box::pin(control_plane::run()).await,
         "recovery" => Box::pin(recovery::run()).await,
         other => bail!("there is no bench {other:?}"),
     }

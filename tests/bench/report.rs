@@ -27,9 +27,10 @@ impl Goal {
 
     fn text(self) -> String {
         match self {
-            Self::AtMost(bound) => format!("≤ {}", number(bound)),
-            Self::AtLeast(bound) => format!("≥ {}", number(bound)),
-            Self::Exactly(wanted) => format!("= {}", number(wanted)),
+            // As it was set, not rounded as a measured value is.
+            Self::AtMost(bound) => format!("≤ {bound}"),
+            Self::AtLeast(bound) => format!("≥ {bound}"),
+            Self::Exactly(wanted) => format!("= {wanted}"),
         }
     }
 }
@@ -86,7 +87,8 @@ impl Figure {
     }
 
     fn ratio_value(&self) -> Option<f64> {
-        self.reference.as_ref().map(|(_, reference)| self.value / reference)
+        let (_, reference) = self.reference.as_ref()?;
+        (*reference != 0.0).then(|| self.value / reference)
     }
 
     fn is_met(&self) -> Option<bool> {

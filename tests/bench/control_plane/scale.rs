@@ -1,0 +1,108 @@
+//! More and more sessions: what they weigh in the controller, what one more look at one of them costs, and how soon a
+//! pod that was deleted is there again.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::json;
+use tests::random::Random;
+
+use super::Sizes;
+use super::load;
+use super::peer::Election;
+use super::stage::{Column, Stage};
+use super::write::Kind;
+use crate::process;
+use crate::sample::Sample;
+
+/// After which a controller is taken to be at rest.
+const QUIET: Duration = Duration::from_secs(2);
+/// The cheapest of so many: what others do to the machine makes it dearer, never cheaper.
+const BATCHES: u32 = 3;
+const TOUCHES_IN_FLIGHT: usize = 8;
+
+pub(super) struct Scale {
+    pub(super) steps: Vec<Step>,
+    /// From the end of a deletion to the request for the next pod of that name.
+    pub(super) replacement: Sample,
+}
+
+pub(super) struct Step {
+    pub(super) sessions: usize,
+    pub(super) resident: u64,
+    /// Processor time of the controller for each change of a session that means nothing to it.
+    pub(super) touch: Duration,
+}
+
+pub(super) async fn run(column: Column, sizes: &Sizes, random: &mut Random) -> Result<Scale> {
+    let stage = Stage::start(column, Election::Off).await?;
+    let mut steps = Vec::new();
+    let mut replacement = Sample::new()?;
+    let mut there = 0;
+    for (number, sessions) in sizes.scale.into_iter().enumerate() {
+        load::closed(&stage, "s", there..sessions).await?;
+        there = sessions;
+        tokio::time::sleep(QUIET).await;
+        let resident = process::resident(stage.controller_pid()?)?;
+        let mut touch = Duration::MAX;
+        for batch in 0..BATCHES {
+            touch = touch.min(touches(&stage, sessions, sizes.touches, batch).await?);
+        }
+        steps.push(Step { sessions, resident, touch });
+        // Among those of the second step.
+        if number == 1 {
+            let pods = sizes.replaced.min(sessions);
+            replace(&stage, pods, random, &mut replacement).await.with_context(|| stage.complaints())?;
+        }
+    }
+    Ok(Scale { steps, replacement })
+}
+
+/// What a change of a session costs the controller that looks at it and finds nothing to do.
+async fn touches(stage: &Stage, sessions: usize, touches: u32, batch: u32) -> Result<Duration> {
+    let before = process::cpu_time(stage.controller_pid()?)?;
+    stream::iter(0..touches)
+        .map(|touch| async move {
+            let name = format!("s-{}", usize::try_from(touch)? % sessions);
+            let mark = json!({ "metadata": { "annotations": { "bench": format!("{batch}-{touch}") } } });
+            stage.writer.patch(stage.column.kind(), &name, &mark).await
+        })
+        .buffer_unordered(TOUCHES_IN_FLIGHT)
+        .try_collect::<()>()
+        .await?;
+    tokio::time::sleep(QUIET).await;
+    Ok(process::cpu_time(stage.controller_pid()?)?.saturating_sub(before) / touches)
+}
+
+/// Pods deleted at random moments.
+async fn replace(stage: &Stage, pods: usize, random: &mut Random, sample: &mut Sample) -> Result<()> {
+    let since = stage.position().await?;
+    let deletions = load::arrivals(pods, random).into_iter().enumerate().map(|(number, at)| async move {
+        tokio::time::sleep_until(at).await;
+        let name = format!("s-{number}");
+        let gone = stage.pod_gone(&name);
+        stage.writer.delete(Kind::Pod, &name).await?;
+        gone.end().await
+    });
+    stream::iter(deletions).buffer_unordered(pods).try_collect::<Vec<_>>().await?;
+    tokio::time::sleep(QUIET).await;
+    let mut deleted = HashMap::new();
+    for entry in stage.audit_since(since).await? {
+        if entry.resource != "pods" || entry.code >= 300 {
+            continue;
+        }
+        if entry.verb == "delete" {
+            deleted.insert(entry.name, entry.answered);
+        } else if entry.verb == "create"
+            && let Some(at) = deleted.remove(&entry.name)
+        {
+            // The watch may tell of it before the deletion is answered.
+            let time = Duration::try_from(entry.received.duration_since(at)).unwrap_or_default();
+            sample.record(time)?;
+        }
+    }
+    anyhow::ensure!(deleted.is_empty(), "{} pods were not replaced in time", deleted.len());
+    Ok(())
+}

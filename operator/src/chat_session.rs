@@ -50,7 +50,14 @@ pub async fn reconcile(parts: &Parts, name: &Name) -> Result<Next, ReconcileErro
         parts.ledger.fulfilled(&observed.session.drone_name());
     }
     let built = build::build(&observed, &validated, &parts.config);
-    let applied = apply::apply(&parts.api, &parts.ledger, built).await?;
+    let makes_claim = built.claim.is_some();
+    let applied = apply::apply(&parts.api, &parts.ledger, built).await;
+    // Whatever came of it, a drone that was seen meanwhile waits for this.
+    let drone = observed.session.drone_name();
+    if makes_claim && parts.index.drone(&drone).is_some() {
+        parts.queue.add([Key::Drone(drone.into())]);
+    }
+    let applied = applied?;
     let is_unclear = matches!(applied.drone, DroneOutcome::Unclear | DroneOutcome::Refused(_));
     let Some(status) = status::compute(&observed, &validated, &applied, now) else {
         return Ok(Next::OnChange);

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use self::apply::{ApplyError, ClaimOutcome, PodOutcome};
 use self::failure::{Diagnosis, State};
-use self::observe::{Observed, Sight};
+use self::observe::{Child, Observed, Sight};
 use self::status::Urgency;
 use crate::api::WriteError;
 use crate::events::{About, Note};
@@ -46,6 +46,11 @@ pub async fn reconcile(parts: &Parts, name: &Name) -> Result<Next, ReconcileErro
         Sight::Broken(broken) => return report(parts, &broken).await,
         Sight::Good(observed) => observed,
     };
+    if matches!(observed.claim, Child::Missing) && parts.ledger.is_making_claim(&observed.drone.claim_name())
+    {
+        // Its session makes it, and calls when it is done.
+        return Ok(Next::OnChange);
+    }
     let now = parts.clock.now();
     let validated = validate::validate(&observed);
     let diagnosis = failure::diagnose(&observed, &validated, now);

@@ -2,7 +2,7 @@
 //!
 //! An entry lives until the watch has caught up, or for a short time: then the watch is right.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ struct Inner {
     sessions: HashMap<Name, Written<ChatSessionStatus>>,
     drones: HashMap<Name, Written<DroneRegistrationStatus>>,
     made: HashMap<(Made, Name), (Uid, Instant)>,
+    /// Claims that are asked for right now.
+    making: HashSet<Name>,
     /// Pods that we deleted because somebody wished so, by drone: such an end is no failure.
     wished_away: HashMap<Name, Uid>,
     /// Since when a drone is wished to run, until it does.
@@ -103,6 +105,18 @@ impl Ledger {
         }
         inner.made.remove(&key);
         None
+    }
+
+    /// From now on until the answer is dropped, the claim is being made.
+    pub fn making_claim(&self, claim: &str) -> Making<'_> {
+        let claim = Name::from(claim);
+        self.inner.lock().making.insert(Arc::clone(&claim));
+        Making { ledger: self, claim }
+    }
+
+    /// Whether somebody asks for the claim right now: asking again would be refused.
+    pub fn is_making_claim(&self, claim: &str) -> bool {
+        self.inner.lock().making.contains(claim)
     }
 
     /// The watch has shown it, or that it is gone.
@@ -178,6 +192,19 @@ impl Ledger {
     /// Another has led since: nothing that we remember holds.
     pub fn clear(&self) {
         *self.inner.lock() = Inner::default();
+    }
+}
+
+/// A claim that is being made.
+#[derive(Debug)]
+pub struct Making<'a> {
+    ledger: &'a Ledger,
+    claim: Name,
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.ledger.inner.lock().making.remove(&self.claim);
     }
 }
 

@@ -41,7 +41,11 @@ pub async fn apply(
     built: Resources<Built>,
 ) -> Result<Resources<Applied>, ApplyError> {
     let Resources { drone, claim } = built;
+    // Said before the drone can be seen: its reconcile waits for the claim and makes no second one.
+    let name = claim.as_ref().and_then(|claim| claim.metadata.name.as_deref());
+    let making = name.map(|name| ledger.making_claim(name));
     let claim = async {
+        let _making = making;
         let Some(claim) = claim else { return };
         match create_claim(api, ledger, &claim).await {
             Ok(ClaimOutcome::Fine | ClaimOutcome::Unclear) => {}

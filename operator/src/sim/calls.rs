@@ -108,6 +108,55 @@ async fn a_launch_sends_drone_claim_and_pod_as_the_contract_has_them() {
     assert_eq!(pod, expected_pod(&sim, &hash));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_drone_that_is_seen_before_its_claim_is_made_waits_and_nothing_is_asked_for_twice() {
+    let (sim, mut handle) = mocked();
+    sim.session("x");
+    sim.watch(usize::MAX);
+    let answer = |version: u64| {
+        let object = json!({ "metadata": { "uid": format!("uid-{version}"), "resourceVersion": "1" } });
+        Response::new(Body::from(object.to_string().into_bytes()))
+    };
+    let server = async {
+        let mut open = Vec::new();
+        for _ in 0..2 {
+            let (request, answer) = handle.next_request().await.expect("a request");
+            open.push((request.uri().path().to_owned(), answer));
+        }
+        open.sort_by(|one, other| one.0.cmp(&other.0));
+        let [(_, for_claim), (drone, for_drone)] = open.try_into().ok().expect("two requests");
+        assert_eq!(drone, format!("{GADGET}/droneregistrations"));
+        for_drone.send_response(answer(1));
+        // The watch is faster than the answer about the claim.
+        sim.create(
+            "droneregistrations",
+            "x",
+            json!({ "spec": { "user": "ada", "chatSession": "x", "className": "default" } }),
+        );
+        sim.watch(usize::MAX);
+        assert!(taken(&sim).contains(&Key::Drone("x".into())));
+        // It asks for nothing: nobody would answer.
+        reconcile(&sim, Key::Drone("x".into())).await;
+        assert_eq!(taken(&sim), []);
+        for_claim.send_response(answer(2));
+    };
+    taken(&sim);
+    tokio::join!(server, reconcile(&sim, Key::Session("x".into())));
+    assert_eq!(taken(&sim), [Key::Drone("x".into())]);
+    let ((call, _), ()) = tokio::join!(answered(&mut handle, 3), reconcile(&sim, Key::Drone("x".into())));
+    assert_eq!(call, format!("POST {CORE}/pods"));
+}
+
+/// All work that waits, as if it were done.
+fn taken(sim: &Sim) -> Vec<Key> {
+    let work = std::iter::from_fn(|| {
+        let key = sim.parts.queue.try_take()?;
+        sim.parts.queue.done(key.clone(), Next::OnChange);
+        Some(key)
+    });
+    work.collect()
+}
+
 fn expected_pod(sim: &Sim, hash: &str) -> Value {
     let drone = sim.get("droneregistrations", "x").unwrap()["metadata"]["uid"].clone();
     let class = crds::DroneClassSpec { image: "drone:1".into(), ..Default::default() };

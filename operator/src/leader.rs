@@ -130,7 +130,8 @@ impl Elector {
                     Ok(lease) => return lease,
                     Err(error) => {
                         tracing::debug!(%error, "failed to take the lease {}; tried again", self.config.name);
-                        candidate.was_refused();
+                        // The watch says it when somebody else has it. It says nothing when the API server has failed,
+                        // or when the namespace is not there.
                         Some(Instant::now() + self.config.renew)
                     }
                 },

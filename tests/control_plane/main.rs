@@ -11,6 +11,7 @@ mod operator_failures;
 mod operator_faults;
 mod operator_launch;
 mod operator_leader;
+mod operator_losses;
 mod operator_scale;
 mod operator_stage;
 mod pods;

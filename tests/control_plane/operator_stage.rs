@@ -1,11 +1,12 @@
 //! A control plane with volumes, a node and operators, for tests of the operator.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use crds::{ChatSession, DroneClass, DroneRegistration};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ServiceAccount};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource, ResourceExt as _};
@@ -26,7 +27,7 @@ pub(crate) struct Stage {
     pub(crate) operators: Vec<Process>,
     pub(crate) client: Client,
     pub(crate) node: Node,
-    pub(crate) _storage: Storage,
+    pub(crate) storage: Storage,
     pub(crate) control_plane: ControlPlane,
 }
 
@@ -34,11 +35,17 @@ impl Stage {
     /// Without an operator.
     pub(crate) async fn start(options: Options) -> Result<Self> {
         let control_plane = ControlPlane::start(options).await?;
-        operator::prepare(&control_plane, NAMESPACE).await?;
         let client = control_plane.client().await?;
         let storage = Storage::start(&control_plane).await?;
         let node = Node::start(&control_plane, "node-1").await?;
-        Ok(Self { operators: Vec::new(), client, node, _storage: storage, control_plane })
+        let stage = Self { operators: Vec::new(), client, node, storage, control_plane };
+        stage.prepare_namespace(NAMESPACE).await?;
+        Ok(stage)
+    }
+
+    /// For drones.
+    pub(crate) async fn prepare_namespace(&self, name: &str) -> Result<()> {
+        operator::prepare(&self.control_plane, name).await
     }
 
     /// With one operator that leads.
@@ -54,14 +61,38 @@ impl Stage {
     }
 
     /// Starts one more operator, as somebody who may do everything, or as this kubeconfig says.
-    pub(crate) fn operator(&mut self, identity: &str, kubeconfig: Option<std::path::PathBuf>) -> Result<()> {
-        let operator = operator::start(&self.control_plane, NAMESPACE, identity, kubeconfig)?;
-        self.operators.push(operator);
+    pub(crate) fn operator(&mut self, identity: &str, kubeconfig: Option<PathBuf>) -> Result<()> {
+        self.operator_in(NAMESPACE, identity, kubeconfig)
+    }
+
+    /// The same for drones of another namespace.
+    pub(crate) fn operator_in(
+        &mut self,
+        namespace: &str,
+        identity: &str,
+        kubeconfig: Option<PathBuf>,
+    ) -> Result<()> {
+        self.operators.push(operator::start(&self.control_plane, namespace, identity, kubeconfig)?);
         Ok(())
     }
 
     pub(crate) fn signal(&mut self, which: usize, signal: Signal) -> Result<()> {
         self.operators[which].signal(signal)
+    }
+
+    /// Status and words of an operator's own answer, such as to `/readyz`.
+    pub(crate) async fn asks(&self, which: usize, path: &str) -> Result<(u16, String)> {
+        let address = eventually("the operator's address", || async {
+            let log = self.operators[which].output()?;
+            let found = log.split_once("the operator listens on ").map(|(_, rest)| rest);
+            let is_of_an_address = |letter: char| letter.is_ascii_digit() || ".:".contains(letter);
+            Ok(found
+                .map(|rest| rest.chars().take_while(|letter| is_of_an_address(*letter)).collect::<String>()))
+        })
+        .await?;
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let answer = client.get(format!("http://{address}{path}")).send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
     }
 
     pub(crate) fn api<K>(&self) -> Api<K>

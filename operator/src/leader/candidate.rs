@@ -29,7 +29,7 @@ pub(super) struct Candidate {
 
 #[derive(Debug)]
 enum State {
-    /// The watch has said nothing yet, or we were refused and it has not said why.
+    /// The watch has said nothing yet.
     Unknown,
     Missing,
     /// Seen first at that time in this version.
@@ -49,13 +49,6 @@ impl Candidate {
             }
             (Some(view), _) => State::Seen(view, now),
         };
-    }
-
-    /// What we had seen is old: nothing is tried before the watch says more, or the time of a lease has passed.
-    pub(super) fn was_refused(&mut self) {
-        if let State::Missing = self.state {
-            self.state = State::Unknown;
-        }
     }
 
     pub(super) fn seen(&self) -> Option<&View> {
@@ -101,6 +94,8 @@ mod tests {
         assert_eq!(me.step(now), Step::Wait(None));
         me.see(None, now);
         assert_eq!(me.step(now), Step::Acquire);
+        // It could not be made, and the watch has nothing to say about that.
+        assert_eq!(me.step(after(1)), Step::Acquire);
         me.see(Some(lease("1", Some("other"))), now);
         assert_eq!(me.step(now), Step::Wait(Some(after(4))));
         // Seen again without a change: the time runs on.

@@ -107,6 +107,9 @@ impl Observer {
                 keys = fleet.changed() => keys.into_iter().collect(),
                 _ = ticks.tick() => {
                     fleet.count_phases();
+                    for drone in fleet.take_stale() {
+                        cluster::end_connection(&self.app, &drone);
+                    }
                     self.due()
                 }
             };
@@ -257,6 +260,7 @@ impl Observer {
         }
         let pod_uid = now.as_ref().and_then(|drone| drone.pod_uid.clone());
         if pod_uid != before.pod_uid {
+            self.fleet.show_pod(drone, pod_uid.as_deref());
             if pod_uid.as_deref().is_some_and(|uid| self.fleet.is_of_another_pod(drone, uid)) {
                 cluster::end_connection(&self.app, drone);
             }

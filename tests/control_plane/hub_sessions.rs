@@ -16,14 +16,14 @@ use tests::transcript::{said, scripted};
 
 use crate::hub_stage::HubStage;
 
-const QUICK: &str = "[[script:quick]] Say something.";
-const SLOW: &str = "[[script:slow]] Work for a while.";
+pub(crate) const QUICK: &str = "[[script:quick]] Say something.";
+pub(crate) const SLOW: &str = "[[script:slow]] Work for a while.";
 
 fn quick() -> Script {
     Script::new([Answer::new([Step::say("All is well.")])])
 }
 
-fn slow() -> Vec<Answer> {
+pub(crate) fn slow() -> Vec<Answer> {
     let command = |line: &str| json!({ "command": format!("sleep 1; echo {line} >> ran.txt") });
     vec![
         Answer::new([Step::say("I begin with the first part. "), Step::call("shell_exec", command("first"))]),
@@ -32,12 +32,17 @@ fn slow() -> Vec<Answer> {
     ]
 }
 
-async fn stage() -> Result<HubStage> {
+pub(crate) async fn stage() -> Result<HubStage> {
     HubStage::start([("quick", quick()), ("slow", Script::new(slow()))]).await
 }
 
 /// The turn is stored as the script has it: nothing lost, nothing doubled.
-async fn told_whole(api: &Api, session: &Document, turn: &TurnId, answers: &[Answer]) -> Result<()> {
+pub(crate) async fn told_whole(
+    api: &Api,
+    session: &Document,
+    turn: &TurnId,
+    answers: &[Answer],
+) -> Result<()> {
     let stored = api.finished_turn(&session.id, turn).await?;
     ensure!(stored.status == ChatTurnStatus::Finished, "{:?}: {:?}", stored.status, stored.error_message);
     let (stored, expected) = (said(&stored.blocks)?, scripted(answers));
@@ -45,14 +50,14 @@ async fn told_whole(api: &Api, session: &Document, turn: &TurnId, answers: &[Ans
     Ok(())
 }
 
-async fn says_something(stage: &HubStage, api: &Api, ide: &Ide, session: &Document) -> Result<()> {
+pub(crate) async fn says_something(stage: &HubStage, api: &Api, ide: &Ide, session: &Document) -> Result<()> {
     let turn = ide.prompt(QUICK).await.with_context(|| stage.complaints())?;
     let answer = [Answer::new([Step::say("All is well.")])];
     told_whole(api, session, &turn, &answer).await.with_context(|| stage.complaints())
 }
 
 /// Suspends something or lets it run again, and waits until the tab is told that its drone is so.
-async fn told<F: Future<Output = Result<()>>>(
+pub(crate) async fn told<F: Future<Output = Result<()>>>(
     stage: &HubStage,
     ide: &Ide,
     phase: &str,
@@ -72,7 +77,7 @@ async fn told<F: Future<Output = Result<()>>>(
     .with_context(|| stage.complaints())
 }
 
-async fn refused_as_suspended(ide: &Ide) -> Result<()> {
+pub(crate) async fn refused_as_suspended(ide: &Ide) -> Result<()> {
     match ide.prompt(QUICK).await {
         Err(refused) if refused.to_string().contains("suspended") => Ok(()),
         other => bail!("a prompt is to be refused as suspended: {other:?}"),

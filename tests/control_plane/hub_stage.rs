@@ -12,6 +12,7 @@ use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource, ResourceExt as _};
 use nix::sys::signal::Signal;
 use protocol::document::{ChatSession as Document, Project};
+use protocol::ide::DroneStatusEvent;
 use reqwest::Method;
 use scripted_model::script::Script;
 use scripted_model::settings::Settings;
@@ -20,13 +21,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tests::api::Api;
+use tests::control_plane::chart::Rights;
 use tests::control_plane::node::{Behaviour, Node, Selector};
 use tests::control_plane::process::Process;
 use tests::control_plane::proxy::Proxy;
 use tests::control_plane::storage::Storage;
 use tests::control_plane::{ControlPlane, Options, programs};
 use tests::deadline::eventually;
-use tests::ide::Ide;
+use tests::ide::{Heard, Ide};
 
 pub(crate) const NAMESPACE: &str = "gadget";
 const PASSWORD: &str = "correct horse battery staple";
@@ -48,6 +50,8 @@ pub(crate) struct HubStage {
     _storage: Storage,
     _server: Server,
     model_url: String,
+    /// What the chart grants the hub.
+    pub(crate) rights: Rights,
     pub(crate) control_plane: ControlPlane,
 }
 
@@ -62,7 +66,8 @@ impl HubStage {
             let account = serde_json::from_value(json!({ "metadata": { "name": name } }))?;
             accounts.create(&PostParams::default(), &account).await?;
         }
-        grant(&control_plane).await?;
+        let rights = Rights::of(&control_plane, "hub", NAMESPACE).await?;
+        rights.grant(&control_plane).await?;
         let storage = Storage::start(&control_plane).await?;
         let node = Node::start(&control_plane, "node-1").await?;
         let drone = Behaviour::process(programs::built("gadget-drone")?);
@@ -95,6 +100,7 @@ impl HubStage {
             _storage: storage,
             model_url: format!("{}/v1", server.url()),
             _server: server,
+            rights,
             control_plane,
         };
         stage.start_hub().await?;
@@ -245,6 +251,27 @@ impl HubStage {
         .await
     }
 
+    /// Waits until the tab is told this of its drone.
+    pub(crate) async fn hears(
+        &self,
+        ide: &Ide,
+        what: &str,
+        like: impl Fn(&DroneStatusEvent) -> bool,
+    ) -> Result<DroneStatusEvent> {
+        let told = |heard: &Heard| {
+            let first = heard.args.clone().into_vec().into_iter().next()?;
+            serde_json::from_str::<DroneStatusEvent>(first.get()).ok().filter(&like)
+        };
+        let heard = ide.hears(what, |heard| heard.name == "droneStatus" && told(heard).is_some()).await;
+        let heard = heard.with_context(|| format!("{:#?}\n{}", ide.heard(), self.complaints()))?;
+        told(&heard).context("it was heard")
+    }
+
+    /// What the hub has written since it was started last.
+    pub(crate) fn hub_log(&self) -> Result<String> {
+        self.hub.as_ref().context("no hub runs")?.output()
+    }
+
     pub(crate) async fn pod_uid(&self, name: &str) -> Result<String> {
         self.api::<Pod>().get(name).await?.uid().context("a pod has a uid")
     }
@@ -275,45 +302,4 @@ fn operator(control_plane: &ControlPlane, port: u16) -> Result<Process> {
     command.arg("--kubeconfig").arg(control_plane.admin_kubeconfig());
     command.env("RUST_LOG", "info,kube=warn");
     Process::start(control_plane.guard(), "gadget-operator", command, directory.join("operator.log"))
-}
-
-/// What the chart grants the hub.
-async fn grant(control_plane: &ControlPlane) -> Result<()> {
-    let subject = json!({ "kind": "ServiceAccount", "name": "gadget-hub", "namespace": NAMESPACE });
-    let named = json!({ "name": "gadget-hub" });
-    let rbac = |kind: &str, more: Value| {
-        let mut object =
-            json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": named });
-        if let (Some(object), Value::Object(more)) = (object.as_object_mut(), more) {
-            object.extend(more);
-        }
-        object
-    };
-    let role =
-        |kind: &str| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "gadget-hub" });
-    let verbs = json!(["get", "list", "watch", "create", "patch", "delete"]);
-    let objects = [
-        rbac(
-            "Role",
-            json!({ "rules": [
-            { "apiGroups": ["gadgetcode.dev"], "resources": ["chatsessions", "droneregistrations"], "verbs": verbs },
-            { "apiGroups": ["gadgetcode.dev"], "verbs": ["patch"],
-              "resources": ["chatsessions/status", "droneregistrations/status"] },
-        ] }),
-        ),
-        rbac("RoleBinding", json!({ "roleRef": role("Role"), "subjects": [subject] })),
-        rbac(
-            "ClusterRole",
-            json!({ "rules": [
-            { "apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"] },
-        ] }),
-        ),
-        rbac("ClusterRoleBinding", json!({ "roleRef": role("ClusterRole"), "subjects": [subject] })),
-    ];
-    for object in objects {
-        let text = object.to_string();
-        let made = control_plane.try_kubectl(["--namespace", NAMESPACE, "create", "-f", "-"], &text).await?;
-        ensure!(made.success, "{}", made.stderr);
-    }
-    Ok(())
 }

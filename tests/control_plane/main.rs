@@ -2,6 +2,9 @@
 
 mod crds;
 mod harness;
+mod hub_hands;
+mod hub_pods;
+mod hub_rights;
 mod hub_sessions;
 mod hub_stage;
 mod hub_tokens;

@@ -6,6 +6,7 @@
 
 pub mod audit;
 mod certificates;
+pub mod chart;
 mod components;
 pub mod kubeconfig;
 pub mod node;

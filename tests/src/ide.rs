@@ -11,7 +11,7 @@ use protocol::assemble::Assembled;
 use protocol::document::{ChatSession, Project};
 use protocol::event::{EventName, Meta, RawEvent};
 use protocol::ide::{IdeAuth, name};
-use protocol::ids::{ChatSessionId, TurnId};
+use protocol::ids::{ChatSessionId, DroneId, TurnId};
 use protocol::value::ChatTurnStatus;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -141,8 +141,19 @@ impl Ide {
 
     /// Takes the session for this tab, with whatever drone the hub finds or starts.
     pub async fn open(&self, project: &Project, session: &ChatSession) -> Result<()> {
+        self.open_with(None, project, session).await
+    }
+
+    /// The same with this drone.
+    pub async fn open_with(
+        &self,
+        drone: Option<&DroneId>,
+        project: &Project,
+        session: &ChatSession,
+    ) -> Result<()> {
         *self.shared.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.id.clone());
-        let args = (Value::Null, json!({ "_id": project.id }), json!({ "_id": session.id }));
+        let drone = drone.map_or(Value::Null, |drone| json!({ "_id": drone }));
+        let args = (drone, json!({ "_id": project.id }), json!({ "_id": session.id }));
         let (success, id, detail): (bool, Value, Option<Value>) =
             self.ask(name::REQUEST_SESSION_LOCK, &args).await?;
         if !success || id != session.id.as_str() {

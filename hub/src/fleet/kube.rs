@@ -11,6 +11,7 @@ mod config;
 mod index;
 mod metrics;
 mod news;
+mod pods;
 mod review;
 pub(crate) mod seen;
 mod steer;
@@ -44,6 +45,7 @@ pub(crate) use self::metrics::FleetMetrics;
 pub(crate) use self::news::{News, news, session_deleted};
 
 use self::api::KubeApi;
+use self::pods::Pods;
 use self::review::{Answers, Expected, PodUid, judge};
 use self::seen::{Drone, Session, Wish};
 use self::steer::{Asks, Trouble, delete_until_gone};
@@ -64,8 +66,7 @@ pub struct KubeFleet {
     shared: Arc<Shared>,
     /// Drones that the hub has a record of, and whose they are. Only these are let in.
     owners: Mutex<HashMap<DroneId, Owner>>,
-    /// Of the newest connection that was let in.
-    pods: Mutex<HashMap<DroneId, PodUid>>,
+    pods: Mutex<Pods>,
     answers: Mutex<Answers>,
     reviewing: Semaphore,
     /// The newest event of each drone.
@@ -182,7 +183,7 @@ impl KubeFleet {
     /// Nothing of the drone is left here, and it is let in no more.
     pub(crate) fn forget(&self, drone: &DroneId) {
         self.owners.lock().remove(drone);
-        self.pods.lock().remove(drone);
+        self.pods.lock().forget(drone);
         self.told.lock().remove(drone);
         self.answers.lock().forget(drone);
     }
@@ -194,7 +195,17 @@ impl KubeFleet {
 
     /// Whether the drone's newest connection is of another pod than this one.
     pub(crate) fn is_of_another_pod(&self, drone: &DroneId, uid: &str) -> bool {
-        self.pods.lock().get(drone).is_some_and(|pod| pod.0 != uid)
+        self.pods.lock().is_of_another(drone, uid)
+    }
+
+    /// The drone's resource names this pod. Any that it named before is shut out.
+    pub(crate) fn show_pod(&self, drone: &DroneId, uid: Option<&str>) {
+        self.pods.lock().show(drone, uid);
+    }
+
+    /// Drones whose connection is of a pod that was replaced while it was let in; each is told once.
+    pub(crate) fn take_stale(&self) -> Vec<DroneId> {
+        self.pods.lock().take_stale()
     }
 
     /// Tells everybody, if it is news. Answers with what was told.
@@ -222,7 +233,7 @@ impl KubeFleet {
 
     /// Drones whose pods the hub has let in since it started.
     pub(crate) fn admitted(&self) -> Vec<DroneId> {
-        self.pods.lock().keys().cloned().collect()
+        self.pods.lock().admitted()
     }
 
     /// Writes what became of a session that the hub did not make.
@@ -371,7 +382,10 @@ impl Fleet for KubeFleet {
         if seen.user != owner.handle {
             return Err(not_yet("its resource is another user's than before"));
         }
-        self.pods.lock().insert(drone.clone(), pod);
+        if !self.pods.lock().admit(drone, pod) {
+            tracing::info!(%drone, "refused a drone's token: its pod was replaced");
+            return Ok(None);
+        }
         Ok(Some(DroneIdentity { drone: drone.clone(), user: owner.user }))
     }
 

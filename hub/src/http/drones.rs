@@ -151,8 +151,8 @@ async fn terminate(
     Path(id): Path<DroneId>,
 ) -> Result<Json<DroneRegistration>, Problem> {
     access::drone(&*app.store, &who, &id).await?;
-    person::terminate(&app, &id).await?;
-    shown(&app, &id).await
+    let record = person::terminate(&app, &id).await?;
+    Ok(Json(drones::shown(&app, record)))
 }
 
 async fn suspend(

@@ -50,7 +50,7 @@ fn of_drone(drone: &Drone, held: bool) -> News {
     let failure = drone.failure.as_ref();
     let (phase, words) = match drone.phase {
         _ if drone.deleting => (DronePhase::Recovering, None),
-        None | Some(ResourcePhase::Starting) => (DronePhase::Starting, ready),
+        None | Some(ResourcePhase::Starting) => (DronePhase::Starting, with_advice(ready, failure)),
         Some(ResourcePhase::Available) => (DronePhase::Available, ready),
         Some(ResourcePhase::Busy) => (DronePhase::Busy, ready),
         // What happened says more than that something is being done about it.
@@ -65,6 +65,12 @@ fn of_drone(drone: &Drone, held: bool) -> News {
     };
     let words = if drone.deleting { Some(&replaced) } else { words };
     told(phase, words, drone.restarts, held)
+}
+
+/// What keeps a drone from starting is told with what can be done about it. An old failure does not.
+fn with_advice<'a>(ready: Option<&'a Words>, failure: Option<&'a Words>) -> Option<&'a Words> {
+    let same = |failure: &&Words| ready.is_some_and(|ready| ready.reason == failure.reason);
+    failure.filter(same).or(ready)
 }
 
 /// Its drone is not there: not yet, or not any more.
@@ -136,6 +142,19 @@ mod tests {
             held: false,
         };
         assert_eq!(news(Some(&session("a", "u")), Some(&failed)), told);
+    }
+
+    #[test]
+    fn what_keeps_a_drone_from_starting_is_told_with_what_to_do() {
+        let waits = |reason: &str| Drone {
+            phase: Some(ResourcePhase::Starting),
+            ready: Some(words(reason, "no room")),
+            failure: Some(words("Unschedulable", "no room; add nodes")),
+            ..drone("a")
+        };
+        let told = |reason| news(None, Some(&waits(reason))).message;
+        assert_eq!(told("Unschedulable").as_deref(), Some("no room; add nodes"));
+        assert_eq!(told("Starting").as_deref(), Some("no room"));
     }
 
     #[test]

@@ -26,9 +26,9 @@ pub(crate) async fn suspend(app: &SharedApp, drone: &DroneId) -> Result<(), Refu
 }
 
 /// A person stops the drone for good. First it is marked, so that nobody starts it again; then it is asked, and given
-/// ten seconds; it is offline afterwards in any case.
-pub(crate) async fn terminate(app: &SharedApp, drone: &DroneId) -> Result<(), Refusal> {
-    let record = record(app, drone).await?;
+/// ten seconds; it is offline afterwards in any case. Answers with what is left of it.
+pub(crate) async fn terminate(app: &SharedApp, drone: &DroneId) -> Result<DroneRecord, Refusal> {
+    let mut record = record(app, drone).await?;
     let conn = app.drones.connection(drone);
     if conn.is_none()
         && status(record.phase()) == DroneStatus::Offline
@@ -55,7 +55,11 @@ pub(crate) async fn terminate(app: &SharedApp, drone: &DroneId) -> Result<(), Re
     if let Some(conn) = conn {
         conn.outbox.kill();
     }
-    settle_stop(app, drone, stopped, DronePhase::Offline).await
+    settle_stop(app, drone, stopped, DronePhase::Offline).await?;
+    // With a drone of a cluster that works for no session the record of it may be gone already.
+    record.registration.phase = DronePhase::Offline;
+    record.registration.status = status(DronePhase::Offline);
+    Ok(app.store.drone(drone).await.map_err(refuse)?.unwrap_or(record))
 }
 
 /// A person lets the drone run again.

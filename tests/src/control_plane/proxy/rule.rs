@@ -44,6 +44,11 @@ impl Fault {
         Self::Refused { code: 429, reason: "TooManyRequests", retry_after: Some(retry_after) }
     }
 
+    /// For a watch of an API server that cannot begin it with what there is.
+    pub fn cannot_stream_lists() -> Self {
+        Self::Refused { code: 422, reason: "sendInitialEvents is forbidden", retry_after: None }
+    }
+
     pub fn internal_error() -> Self {
         Self::Refused { code: 500, reason: "InternalError", retry_after: None }
     }

@@ -15,6 +15,7 @@ mod operator_faults;
 mod operator_launch;
 mod operator_leader;
 mod operator_losses;
+mod operator_rights;
 mod operator_scale;
 mod operator_stage;
 mod pods;

@@ -1,4 +1,4 @@
-//! Operators that die at any write, an API server that fails, objects that do not fit, rights that are revoked.
+//! Operators that die at any write, an API server that fails, objects that do not fit.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,76 +6,19 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use crds::{ChatSession, DroneRegistration};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::ResourceExt as _;
-use kube::api::{Api, PostParams};
 use nix::sys::signal::{Signal, kill};
 use serde_json::json;
+use tests::control_plane::Options;
 use tests::control_plane::proxy::{Fault, Proxy, Rule, When};
-use tests::control_plane::{Options, rbac};
 use tests::deadline::eventually;
 
 use crate::operator_stage::{NAMESPACE, Stage};
 
-const ACCOUNT: &str = "gadget-operator";
-
-/// What the operator needs, and no more. The chart's own role is shown to be enough where the chart is tested.
-fn role() -> Result<Role> {
-    let gadget = "gadgetcode.dev";
-    Ok(serde_json::from_value(json!({
-        "metadata": { "name": ACCOUNT },
-        "rules": [
-            { "apiGroups": [gadget], "resources": ["chatsessions"], "verbs": ["list", "watch"] },
-            { "apiGroups": [gadget], "resources": ["droneregistrations"], "verbs": ["list", "watch", "create", "patch"] },
-            { "apiGroups": [gadget], "resources": ["droneclasses"], "verbs": ["list", "watch", "create"] },
-            {
-                "apiGroups": [gadget],
-                "resources": ["chatsessions/status", "droneregistrations/status"],
-                "verbs": ["patch"],
-            },
-            { "apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch", "create", "delete"] },
-            {
-                "apiGroups": [""],
-                "resources": ["persistentvolumeclaims"],
-                "verbs": ["list", "watch", "create", "patch"],
-            },
-            { "apiGroups": [""], "resources": ["events"], "verbs": ["list", "watch"] },
-            { "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"] },
-            {
-                "apiGroups": ["coordination.k8s.io"],
-                "resources": ["leases"],
-                "verbs": ["list", "watch", "create", "update"],
-            },
-        ],
-    }))?)
-}
-
-async fn bind(stage: &Stage) -> Result<()> {
-    let bindings: Api<RoleBinding> = Api::namespaced(stage.client.clone(), NAMESPACE);
-    let binding = json!({
-        "metadata": { "name": ACCOUNT },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": ACCOUNT },
-        "subjects": [{ "kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE }],
-    });
-    bindings.create(&PostParams::default(), &serde_json::from_value(binding)?).await?;
-    Ok(())
-}
-
-/// With an operator that signs in as its own service account, through a proxy.
+/// With an operator that signs in as its own service account, through a proxy, and may do what the chart grants it.
 async fn behind_a_proxy() -> Result<(Stage, Proxy, PathBuf)> {
     let mut stage = Stage::start(Options::default()).await?;
-    let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> =
-        Api::namespaced(stage.client.clone(), NAMESPACE);
-    let account = serde_json::from_value(json!({ "metadata": { "name": ACCOUNT } }))?;
-    accounts.create(&PostParams::default(), &account).await?;
-    Api::<Role>::namespaced(stage.client.clone(), NAMESPACE).create(&PostParams::default(), &role()?).await?;
-    bind(&stage).await?;
-    let proxy = Proxy::start(&stage.control_plane).await?;
-    let kubeconfig = stage.control_plane.directory().join("operator.kubeconfig");
-    stage
-        .control_plane
-        .service_account_kubeconfig(&kubeconfig, NAMESPACE, ACCOUNT, Some(proxy.url()))
-        .await?;
+    let (_, proxy, kubeconfig) = stage.account().await?;
     stage.operator("operator-1", Some(kubeconfig.clone()))?;
     stage.session("first", json!({})).await?;
     stage.reaches("first", "Ready").await?;
@@ -221,67 +164,6 @@ async fn watches_that_are_closed_or_too_old_lose_nothing() -> Result<()> {
     stage.reaches("s1", "Ready").await?;
     assert_eq!(stage.counts().await?, (6, 6, 7));
     stage.stays_quiet(Duration::from_secs(3)).await
-}
-
-#[tokio::test]
-async fn revoked_rights_are_told_and_heal_and_every_right_is_used() -> Result<()> {
-    let (mut stage, _proxy, kubeconfig) = behind_a_proxy().await?;
-    let roles: Api<Role> = Api::namespaced(stage.client.clone(), NAMESPACE);
-    let mut less = serde_json::to_value(role()?)?;
-    less["rules"][4]["verbs"] = json!(["list", "watch"]);
-    stage
-        .control_plane
-        .kubectl([
-            "-n",
-            NAMESPACE,
-            "patch",
-            "role",
-            ACCOUNT,
-            "--type=merge",
-            "-p",
-            &json!({ "rules": less["rules"] }).to_string(),
-        ])
-        .await?;
-    eventually("the right to be revoked", || async {
-        let as_who = format!("--as={}", rbac::service_account(NAMESPACE, ACCOUNT));
-        let answer = stage
-            .control_plane
-            .try_kubectl(["-n", NAMESPACE, "auth", "can-i", "create", "pods", &as_who], "")
-            .await?;
-        Ok((!answer.success).then_some(()))
-    })
-    .await?;
-    stage.session("one", json!({})).await?;
-    stage
-        .shows::<DroneRegistration>("one", "to tell what is forbidden", |drone| {
-            let failure = drone.status.as_ref().and_then(|status| status.last_failure.as_ref());
-            failure.is_some_and(|failure| failure.reason == "Forbidden" && failure.message.contains("pods"))
-        })
-        .await?;
-    let since = stage.position().await?;
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    let writes: usize = stage.writes_since(since).await?.values().sum();
-    ensure!(writes <= 8, "a hot loop: {writes} writes in five seconds");
-    roles.delete(ACCOUNT, &kube::api::DeleteParams::default()).await?;
-    roles.create(&PostParams::default(), &role()?).await?;
-    stage.reaches("one", "Ready").await?;
-    // Without any right at all it waits, and says for which.
-    Api::<RoleBinding>::namespaced(stage.client.clone(), NAMESPACE)
-        .delete(ACCOUNT, &kube::api::DeleteParams::default())
-        .await?;
-    stage.operators.clear();
-    stage.operator("operator-2", Some(kubeconfig))?;
-    eventually("a word about the rights", || async {
-        Ok(stage.operators[0]
-            .output()?
-            .contains("give the operator's role the verbs list and watch")
-            .then_some(()))
-    })
-    .await?;
-    bind(&stage).await?;
-    stage.session("two", json!({})).await?;
-    stage.reaches("two", "Ready").await?;
-    Ok(())
 }
 
 #[tokio::test]

@@ -14,13 +14,17 @@ use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tests::control_plane::audit::{Position, writes};
+use tests::control_plane::chart::Rights;
 use tests::control_plane::node::Node;
 use tests::control_plane::process::Process;
+use tests::control_plane::proxy::Proxy;
 use tests::control_plane::storage::Storage;
 use tests::control_plane::{ControlPlane, Options, operator};
 use tests::deadline::eventually;
 
 pub(crate) const NAMESPACE: &str = "drones";
+/// The operator's, as the chart calls it.
+pub(crate) const ACCOUNT: &str = "gadget-operator";
 
 /// In the order in which they end.
 pub(crate) struct Stage {
@@ -74,6 +78,21 @@ impl Stage {
     ) -> Result<()> {
         self.operators.push(operator::start(&self.control_plane, namespace, identity, kubeconfig)?);
         Ok(())
+    }
+
+    /// A service account for an operator with the rights that the chart grants, and a proxy on its way to the API server.
+    pub(crate) async fn account(&self) -> Result<(Rights, Proxy, PathBuf)> {
+        let accounts: Api<ServiceAccount> = self.api();
+        let account = serde_json::from_value(json!({ "metadata": { "name": ACCOUNT } }))?;
+        accounts.create(&PostParams::default(), &account).await?;
+        let rights = Rights::of(&self.control_plane, "operator", NAMESPACE).await?;
+        rights.grant(&self.control_plane).await?;
+        let proxy = Proxy::start(&self.control_plane).await?;
+        let kubeconfig = self.control_plane.directory().join("operator.kubeconfig");
+        self.control_plane
+            .service_account_kubeconfig(&kubeconfig, NAMESPACE, ACCOUNT, Some(proxy.url()))
+            .await?;
+        Ok((rights, proxy, kubeconfig))
     }
 
     pub(crate) fn signal(&mut self, which: usize, signal: Signal) -> Result<()> {

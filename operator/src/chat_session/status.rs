@@ -21,6 +21,10 @@ use crate::events::Note;
 const PASSING: Duration = Duration::from_millis(1600);
 const WORDS: Duration = Duration::from_secs(10);
 
+/// Reasons of a session that starts and has nothing in its way.
+const ON_THE_WAY: &[&str] =
+    &["DroneStarting", "Starting", "Resuming", "EarlierDroneEnding", "EarlierPodEnding"];
+
 /// A state in one word, and why, in one and in more.
 struct Summary {
     phase: SessionPhase,
@@ -229,6 +233,8 @@ pub fn notes(old: &ChatSessionStatus, new: &ChatSessionStatus) -> Vec<Note> {
         Some(SessionPhase::Failed | SessionPhase::Recovering | SessionPhase::Pending) => {
             Note::warning(reason, message)
         }
+        // A way that takes its time is no news; what stands in it is.
+        Some(SessionPhase::Starting) if !ON_THE_WAY.contains(&&*reason) => Note::warning(reason, message),
         Some(SessionPhase::Starting | SessionPhase::Suspending | SessionPhase::Terminating) | None => {
             return Vec::new();
         }

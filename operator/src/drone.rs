@@ -64,7 +64,7 @@ pub async fn reconcile(parts: &Parts, name: &Name) -> Result<Next, ReconcileErro
         return Ok(Next::OnChange);
     };
     let retry = status.next_retry_at.clone();
-    let next = publish(parts, &observed, status).await?;
+    let next = publish(parts, &observed, &diagnosis, status).await?;
     Ok(if is_unclear { Next::BackOff } else { sooner(next, wake(&diagnosis, retry, now)) })
 }
 
@@ -72,6 +72,7 @@ pub async fn reconcile(parts: &Parts, name: &Name) -> Result<Next, ReconcileErro
 async fn publish(
     parts: &Parts,
     observed: &Observed,
+    diagnosis: &Diagnosis,
     status: DroneRegistrationStatus,
 ) -> Result<Next, ReconcileError> {
     let name = &observed.drone.name;
@@ -100,7 +101,7 @@ async fn publish(
     }
     parts.ledger.settled(Made::Drone, name);
     let about = About::new::<DroneRegistration>(name, uid);
-    for note in status::notes(&observed.status, &status) {
+    for note in status::notes(&observed.status, &status, diagnosis.before.as_ref()) {
         parts.events.tell(&about, note);
     }
     if conditions::is_true(&status.conditions, conditions::READY) {

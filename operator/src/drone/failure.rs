@@ -23,6 +23,8 @@ pub struct Diagnosis {
     pub account: Account,
     /// What is wrong, or was wrong with the pod before.
     pub cause: Option<Cause>,
+    /// What ended the pod before this one, where `cause` says something newer.
+    pub before: Option<Cause>,
     /// Whether the drone was working before and is on its way back, rather than starting.
     pub recovering: bool,
 }
@@ -67,7 +69,7 @@ pub fn diagnose(observed: &Observed, validated: &Validated, now: Timestamp) -> D
     }
     let problem = match validated {
         Validated::Leave => {
-            return Diagnosis { state: State::Leave, account, cause: None, recovering: false };
+            return Diagnosis { state: State::Leave, account, cause: None, before: None, recovering: false };
         }
         Validated::Rest(_) => return resting(observed, account),
         Validated::Blocked(_, problem) => Some(problem),
@@ -110,7 +112,7 @@ fn is_ours(observed: &Observed, pod: &Pod) -> bool {
 
 fn blocked(account: Account, problem: &Problem) -> Diagnosis {
     let cause = Some(Cause::from(problem));
-    Diagnosis { state: State::Blocked(problem.clone()), account, cause, recovering: false }
+    Diagnosis { state: State::Blocked(problem.clone()), account, cause, before: None, recovering: false }
 }
 
 fn resting(observed: &Observed, mut account: Account) -> Diagnosis {
@@ -126,13 +128,13 @@ fn resting(observed: &Observed, mut account: Account) -> Diagnosis {
     if state == State::Suspended {
         account.leave_pod();
     }
-    Diagnosis { state, account, cause: None, recovering: false }
+    Diagnosis { state, account, cause: None, before: None, recovering: false }
 }
 
 fn just_made(observed: &Observed, uid: &Uid, mut account: Account) -> Diagnosis {
     let cause = lost_pod(observed, &account);
     account.meet(uid, observed.wished_away.as_deref());
-    Diagnosis { state: State::Starting, account, cause, recovering: false }
+    Diagnosis { state: State::Starting, account, cause, before: None, recovering: false }
 }
 
 fn without_pod(
@@ -143,7 +145,7 @@ fn without_pod(
 ) -> Diagnosis {
     let cause = lost_pod(observed, &account);
     if is_given_up(observed, &account) {
-        return Diagnosis { state: State::GivenUp, account, cause: None, recovering: false };
+        return Diagnosis { state: State::GivenUp, account, cause: None, before: None, recovering: false };
     }
     if let Some(problem) = problem {
         return blocked(account, problem);
@@ -153,7 +155,7 @@ fn without_pod(
         Some(at) if at > now && at.duration_since(now) <= longest_wait() => State::BackingOff(at),
         _ => State::Create,
     };
-    Diagnosis { state, account, cause, recovering: false }
+    Diagnosis { state, account, cause, before: None, recovering: false }
 }
 
 fn longest_wait() -> SignedDuration {
@@ -184,12 +186,12 @@ fn with_pod(observed: &Observed, pod: &Pod, mut account: Account, now: Timestamp
     account.meet(&pod.uid, observed.wished_away.as_deref());
     if is_given_up(observed, &account) {
         let state = if pod.deleting { State::GivenUp } else { State::End(pod.uid.clone()) };
-        return Diagnosis { state, account, cause: None, recovering: false };
+        return Diagnosis { state, account, cause: None, before: None, recovering: false };
     }
     if pod.deleting {
         let by_wish = observed.wished_away.as_ref() == Some(&pod.uid);
         let cause = (!account.counted.ended && !by_wish).then(|| Cause::of_deletion(pod));
-        return Diagnosis { state: State::Ending, account, cause, recovering: true };
+        return Diagnosis { state: State::Ending, account, cause, before: None, recovering: true };
     }
     if let PodPhase::Succeeded | PodPhase::Failed = pod.phase {
         return ended(observed, pod, account, now);
@@ -202,20 +204,30 @@ fn with_pod(observed: &Observed, pod: &Pod, mut account: Account, now: Timestamp
     let process = (exits > 0).then(|| Cause::of_exit(pod));
     if let Some(cause) = process.clone().filter(|_| account.recent.len() >= most) {
         let cause = Some(cause.given_up(account.recent.len()));
-        return Diagnosis { state: State::End(pod.uid.clone()), account, cause, recovering: false };
+        return Diagnosis {
+            state: State::End(pod.uid.clone()),
+            account,
+            cause,
+            before: None,
+            recovering: false,
+        };
     }
     let (state, cause) = alive(observed, pod);
     if state == State::Ready {
         account.next_retry_at = None;
     }
-    Diagnosis { recovering: state == State::Restarting, state, account, cause: process.or(cause).or(before) }
+    let recovering = state == State::Restarting;
+    match process.or(cause) {
+        None => Diagnosis { state, account, cause: before, before: None, recovering },
+        cause => Diagnosis { state, account, cause, before, recovering },
+    }
 }
 
 /// The pod has come to an end by itself. It is taken away; the next comes at once, or after a while.
 fn ended(observed: &Observed, pod: &Pod, mut account: Account, now: Timestamp) -> Diagnosis {
     let state = State::End(pod.uid.clone());
     if account.counted.ended {
-        return Diagnosis { state, account, cause: None, recovering: true };
+        return Diagnosis { state, account, cause: None, before: None, recovering: true };
     }
     account.counted.ended = true;
     let cause = Cause::of_end(pod);
@@ -225,7 +237,7 @@ fn ended(observed: &Observed, pod: &Pod, mut account: Account, now: Timestamp) -
         account.fail(1, now, window);
         if account.recent.len() >= most {
             let cause = Some(cause.given_up(account.recent.len()));
-            return Diagnosis { state, account, cause, recovering: false };
+            return Diagnosis { state, account, cause, before: None, recovering: false };
         }
     }
     let status = &observed.status;
@@ -236,7 +248,7 @@ fn ended(observed: &Observed, pod: &Pod, mut account: Account, now: Timestamp) -
     let is_crash = is_process && cause.exit_code != Some(0);
     let failures = if is_crash { account.attempt } else { account.attempt - 1 };
     account.next_retry_at = (failures > 0).then(|| later(now, backoff::after(failures)));
-    Diagnosis { state, account, cause: Some(cause), recovering: true }
+    Diagnosis { state, account, cause: Some(cause), before: None, recovering: true }
 }
 
 /// In whole seconds, as it is kept in the status, and not too early.

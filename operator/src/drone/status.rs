@@ -327,18 +327,26 @@ fn is_only_words(old: &DroneRegistrationStatus, new: &DroneRegistrationStatus) -
     without(old) == without(new)
 }
 
-/// What people are told about the change, one note for each change of state.
-pub fn notes(old: &DroneRegistrationStatus, new: &DroneRegistrationStatus) -> Vec<Note> {
+/// What people are told about the change, one note for each change of state. `before`: what ended the pod before.
+pub fn notes(
+    old: &DroneRegistrationStatus,
+    new: &DroneRegistrationStatus,
+    before: Option<&Cause>,
+) -> Vec<Note> {
     let mut notes = Vec::new();
+    let is_told = |cause: &Cause| {
+        !is_ready(old) && old.last_failure.as_ref().is_some_and(|failure| failure.reason == cause.reason)
+    };
+    if let Some(Cause { class, reason, message, advice, .. }) =
+        before.filter(|cause| old.pod_uid != new.pod_uid && !is_told(cause))
+    {
+        notes.push(failed(*class, reason, message, advice));
+    }
     let said = |status: &DroneRegistrationStatus| {
         status.last_failure.as_ref().map(|failure| (failure.reason.clone(), failure.at.clone()))
     };
     if let Some(failure) = new.last_failure.as_ref().filter(|_| said(old) != said(new)) {
-        let words = format!("{}; {}", failure.message, failure.advice);
-        notes.push(match failure.class {
-            FailureClass::Moved => Note::normal(&failure.reason, words),
-            _ => Note::warning(&failure.reason, words),
-        });
+        notes.push(failed(failure.class, &failure.reason, &failure.message, &failure.advice));
     }
     let processes =
         |status: &DroneRegistrationStatus| status.counted.map_or(0, |counted| counted.process_restarts);
@@ -373,6 +381,14 @@ pub fn notes(old: &DroneRegistrationStatus, new: &DroneRegistrationStatus) -> Ve
             .push(Note::normal("ClassOutdated", "the class has changed; the pod keeps what it started with"));
     }
     notes
+}
+
+fn failed(class: FailureClass, reason: &str, message: &str, advice: &str) -> Note {
+    let words = format!("{message}; {advice}");
+    match class {
+        FailureClass::Moved => Note::normal(reason, words),
+        _ => Note::warning(reason, words),
+    }
 }
 
 fn is_ready(status: &DroneRegistrationStatus) -> bool {

@@ -12,7 +12,7 @@ use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource, ResourceExt as _};
 use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::control_plane::audit::{Position, writes};
 use tests::control_plane::chart::Rights;
 use tests::control_plane::node::Node;

@@ -124,7 +124,8 @@ async fn a_drone_that_is_seen_before_its_claim_is_made_waits_and_nothing_is_aske
             open.push((request.uri().path().to_owned(), answer));
         }
         open.sort_by(|one, other| one.0.cmp(&other.0));
-        let [(_, for_claim), (drone, for_drone)] = open.try_into().ok().expect("two requests");
+        let (drone, for_drone) = open.pop().unwrap();
+        let (_, for_claim) = open.pop().unwrap();
         assert_eq!(drone, format!("{GADGET}/droneregistrations"));
         for_drone.send_response(answer(1));
         // The watch is faster than the answer about the claim.

@@ -121,7 +121,7 @@ mod tests {
         pods.show(&drone, Some("1"));
         assert!(pods.admit(&drone, pod("1")));
         pods.show(&drone, None);
-        assert_eq!(pods.take_stale(), [drone.clone()]);
+        assert_eq!(pods.take_stale(), [drone]);
         assert_eq!((pods.take_stale(), pods.admitted()), (vec![], vec![]));
     }
 

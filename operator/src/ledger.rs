@@ -9,6 +9,7 @@ use std::time::Duration;
 use crds::{ChatSessionStatus, DroneRegistrationStatus};
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::index::{Name, Uid};
@@ -33,6 +34,8 @@ struct Inner {
     made: HashMap<(Made, Name), (Uid, Instant)>,
     /// Claims that are asked for right now.
     making: HashSet<Name>,
+    /// The last change of a claim.
+    patched: HashMap<Name, (Value, Instant)>,
     /// Pods that we deleted because somebody wished so, by drone: such an end is no failure.
     wished_away: HashMap<Name, Uid>,
     /// Since when a drone is wished to run, until it does.
@@ -122,6 +125,18 @@ impl Ledger {
     /// The watch has shown it, or that it is gone.
     pub fn seen(&self, what: Made, name: &str) {
         self.inner.lock().made.remove(&(what, name.into()));
+    }
+
+    /// Once more the same change of a claim would be made because the watch lags.
+    pub fn just_patched(&self, claim: &str, body: &Value) -> bool {
+        let inner = self.inner.lock();
+        inner.patched.get(claim).is_some_and(|(last, at)| last == body && at.elapsed() < BELIEVED)
+    }
+
+    pub fn patched(&self, claim: &str, body: Value) {
+        let patched = &mut self.inner.lock().patched;
+        patched.retain(|_, (_, at)| at.elapsed() < BELIEVED);
+        patched.insert(claim.into(), (body, Instant::now()));
     }
 
     pub fn wish_away(&self, drone: &Name, uid: &Uid) {
@@ -250,6 +265,19 @@ mod tests {
         assert_eq!(ledger.just_made(Made::Claim, "x"), None);
         tokio::time::advance(BELIEVED).await;
         assert_eq!(ledger.just_made(Made::Pod, "x"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_is_not_changed_twice_in_the_same_way_while_the_watch_lags() {
+        let ledger = Ledger::default();
+        let (grow, own) = (serde_json::json!({ "size": "2Gi" }), serde_json::json!({ "owner": "x" }));
+        ledger.patched("ws-x", grow.clone());
+        assert!(ledger.just_patched("ws-x", &grow) && !ledger.just_patched("ws-x", &own));
+        ledger.patched("ws-x", own);
+        assert!(!ledger.just_patched("ws-x", &grow), "it may have been taken back since");
+        ledger.patched("ws-x", grow.clone());
+        tokio::time::advance(BELIEVED).await;
+        assert!(!ledger.just_patched("ws-x", &grow));
     }
 
     #[tokio::test(start_paused = true)]

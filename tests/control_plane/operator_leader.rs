@@ -7,7 +7,6 @@ use crds::ChatSession;
 use k8s_openapi::api::core::v1::Pod;
 use nix::sys::signal::Signal;
 use serde_json::json;
-use tests::control_plane::Options;
 use tokio::time::Instant;
 
 use crate::operator_stage::Stage;
@@ -69,24 +68,5 @@ async fn a_leader_that_was_frozen_writes_nothing_when_it_wakes_up() -> Result<()
     stage.delete::<ChatSession>("two").await?;
     stage.gone::<Pod>("two").await?;
     assert_eq!(stage.counts().await?, (1, 1, 2));
-    Ok(())
-}
-
-#[tokio::test]
-async fn missing_kinds_are_waited_for_without_a_crash() -> Result<()> {
-    let mut stage = Stage::start(Options { definitions: Vec::new(), ..Options::default() }).await?;
-    stage.operator("operator-1", None)?;
-    tests::deadline::eventually("a word about the missing kinds", || async {
-        let log = stage.operators[0].output()?;
-        Ok(["ChatSession", "DroneRegistration", "DroneClass"]
-            .iter()
-            .all(|kind| log.contains(&format!("the kind {kind} is not installed")))
-            .then_some(()))
-    })
-    .await?;
-    stage.control_plane.install(&crds::all()).await?;
-    stage.session("one", json!({})).await?;
-    stage.reaches("one", "Ready").await?;
-    assert!(stage.operators[0].ended()?.is_none());
     Ok(())
 }

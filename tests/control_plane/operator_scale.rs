@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use crate::operator_stage::Stage;
 
-/// `GADGET_SCALE_SESSIONS` says otherwise; the figure that counts is that for 3000.
+/// `GADGET_SCALE_SESSIONS` says otherwise; the figure that counts is that for 3000. Those take minutes, most of it not ours:
+/// the real controller binds one volume after another, with three writes each, far below its limit of requests.
 const SESSIONS: usize = 300;
 const PATIENCE: Duration = Duration::from_mins(10);
 

@@ -73,10 +73,15 @@ async fn apply_claim(api: &Api, ledger: &Ledger, action: ClaimAction) -> Result<
     match action {
         ClaimAction::Keep => Ok(ClaimOutcome::Fine),
         ClaimAction::Create(claim) => create_claim(api, ledger, &claim).await,
+        // The watch will show it.
+        ClaimAction::Patch { name, body } if ledger.just_patched(&name, &body) => Ok(ClaimOutcome::Unclear),
         ClaimAction::Patch { name, body } => {
             let grow_to = body["spec"]["resources"]["requests"]["storage"].as_str().map(ToOwned::to_owned);
             match api.patch::<PersistentVolumeClaim>(&name, &body).await {
-                Ok(_) => Ok(ClaimOutcome::Fine),
+                Ok(_) => {
+                    ledger.patched(&name, body);
+                    Ok(ClaimOutcome::Fine)
+                }
                 Err(WriteError::Conflict(_) | WriteError::Gone) => Ok(ClaimOutcome::Unclear),
                 Err(WriteError::Refused(status)) => {
                     Ok(ClaimOutcome::NotChanged { grow_to, refusal: refusal("change of the claim", &status) })

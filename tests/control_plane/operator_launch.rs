@@ -32,6 +32,7 @@ async fn a_session_starts_rests_comes_back_and_goes_with_as_few_writes_as_can_be
         let is_quick = status.start_milliseconds.is_some_and(|time| time < 1400);
         let writes = stage.writes_since(since).await?;
         assert_eq!(stage.reads_since(since).await?, 0);
+        assert_eq!(stage.refused_since(since).await?, 0);
         if is_quick {
             assert_eq!(writes, launch);
             break;

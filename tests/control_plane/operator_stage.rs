@@ -13,7 +13,7 @@ use kube::{Client, Resource, ResourceExt as _};
 use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tests::control_plane::audit::{Position, writes};
+use tests::control_plane::audit::{Position, reads, refused, writes};
 use tests::control_plane::chart::Rights;
 use tests::control_plane::node::Node;
 use tests::control_plane::process::Process;
@@ -211,10 +211,13 @@ impl Stage {
     /// What was read of the kinds that it works with, since: lists and gets.
     pub(crate) async fn reads_since(&self, since: Position) -> Result<usize> {
         let entries = self.control_plane.settled_audit().await?.since(since)?;
-        let reads = entries.iter().filter(|entry| {
-            entry.user_agent.contains(operator::USER_AGENT) && matches!(&*entry.verb, "get" | "list")
-        });
-        Ok(reads.count())
+        Ok(reads(&entries, operator::USER_AGENT))
+    }
+
+    /// What operators were not allowed to write, or too late for, since.
+    pub(crate) async fn refused_since(&self, since: Position) -> Result<usize> {
+        let entries = self.control_plane.settled_audit().await?.since(since)?;
+        Ok(refused(&entries, operator::USER_AGENT))
     }
 
     pub(crate) async fn pod_uid(&self, name: &str) -> Result<String> {

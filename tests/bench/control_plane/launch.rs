@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use futures_util::future::try_join_all;
 use serde_json::json;
-use tests::control_plane::audit::{Entry, writes};
+use tests::control_plane::audit::{Entry, reads, refused, writes};
 use tests::random::Random;
 
 use super::load;
@@ -91,10 +91,11 @@ pub(super) async fn round(
     load::open(&stage, "open", sizes.open, random, &mut launches.latency).await?;
     tokio::time::sleep(QUIET).await;
     let entries = stage.audit_since(since).await?;
+    let agent = stage.column.user_agent();
     launches.writes.launches += u64::try_from(sizes.open)?;
     launches.writes.cold += count(&entries, &stage)?;
-    launches.writes.reads += u64::try_from(reads(&entries, &stage))?;
-    launches.writes.refused += u64::try_from(refused(&entries, &stage))?;
+    launches.writes.reads += u64::try_from(reads(&entries, agent))?;
+    launches.writes.refused += u64::try_from(refused(&entries, agent))?;
 
     let before = [stage.servers_cpu()?, controller(&stage)?, process::cpu_time(std::process::id())?];
     launches.busy += load::closed(&stage, "closed", 0..sizes.closed).await?;
@@ -147,23 +148,6 @@ async fn suspend(stage: &Stage, names: &[String], patch: &serde_json::Value) -> 
 
 fn count(entries: &[Entry], stage: &Stage) -> Result<u64> {
     Ok(u64::try_from(writes(entries, stage.column.user_agent()).values().sum::<usize>())?)
-}
-
-fn refused(entries: &[Entry], stage: &Stage) -> usize {
-    let agent = stage.column.user_agent();
-    let refused = entries.iter().filter(|entry| {
-        entry.user_agent.contains(agent) && entry.is_write() && !entry.is_lease() && entry.code >= 300
-    });
-    refused.count()
-}
-
-/// Lists and gets, those for the election apart.
-fn reads(entries: &[Entry], stage: &Stage) -> usize {
-    let agent = stage.column.user_agent();
-    let reads = entries.iter().filter(|entry| {
-        entry.user_agent.contains(agent) && matches!(&*entry.verb, "get" | "list") && !entry.is_lease()
-    });
-    reads.count()
 }
 
 /// Processor time of the controller so far. The floor's is the bench's own.

@@ -108,6 +108,26 @@ pub fn writes(entries: &[Entry], user_agent: &str) -> BTreeMap<String, usize> {
     }))
 }
 
+/// How often one user agent was told no when it wanted to write; events and leases apart.
+pub fn refused(entries: &[Entry], user_agent: &str) -> usize {
+    let refused = entries.iter().filter(|entry| {
+        entry.user_agent.contains(user_agent)
+            && entry.is_write()
+            && !entry.is_event()
+            && !entry.is_lease()
+            && entry.code >= 300
+    });
+    refused.count()
+}
+
+/// Lists and gets of one user agent, leases apart.
+pub fn reads(entries: &[Entry], user_agent: &str) -> usize {
+    let reads = entries.iter().filter(|entry| {
+        entry.user_agent.contains(user_agent) && matches!(&*entry.verb, "get" | "list") && !entry.is_lease()
+    });
+    reads.count()
+}
+
 fn read(line: &str) -> Result<Option<Entry>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]

@@ -31,9 +31,11 @@ pub(crate) async fn run(runner: &Runner, names: &[String], check: bool) -> Resul
     runner.run(&mut cargo(&[&["build", "--release", "--quiet", "--bins"], &packages[..]].concat())).await?;
     let target = workspace::built("bench")?;
     let target = target.ancestors().nth(2).context("this program is in no target directory")?;
-    let mut bench = Command::new(target.join("release/bench"));
+    let programs = target.join("release");
+    let mut bench = Command::new(programs.join("bench"));
     bench.current_dir(&root).args(names);
     if with_control_plane {
+        bench.env("GADGET_BIN_DIR", &programs);
         bench.env("GADGET_KUBE_BIN", kube::require(runner).await?.map_err(missing)?);
         bench.env("GADGET_AGENT_SANDBOX", agent_sandbox::require(runner).await?.map_err(missing)?);
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use crds::{ChatSession, DroneRegistration};
+use crds::{ChatSession, DroneClass, DroneClassSpec, DroneRegistration, names};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{ObjectMeta, PostParams};
@@ -25,7 +25,15 @@ async fn the_operator_uses_each_right_that_the_chart_grants_and_asks_for_no_othe
     {
         proxy.inject(Rule::on("watch", resource, Fault::cannot_stream_lists()).times(1));
     }
+    // The class is of earlier settings and follows those of today; and it is made when it is missing.
+    let before = DroneClassSpec { image: "drone:0".into(), ..DroneClassSpec::default() };
+    let settings = [(names::SETTINGS.to_owned(), before.fingerprint())];
+    let mut class = DroneClass::new("default", before);
+    class.metadata.annotations = Some(settings.into());
+    stage.api::<DroneClass>().create(&PostParams::default(), &class).await?;
     stage.operator("operator-1", Some(kubeconfig.clone()))?;
+    stage.shows::<DroneClass>("default", "follows", |class| class.spec.image == "drone:1").await?;
+    stage.delete::<DroneClass>("default").await?;
 
     // A session is made, its volume grows, it rests; a drone that is free is bound.
     stage.session("one", json!({ "workspace": { "size": "1Gi" } })).await?;

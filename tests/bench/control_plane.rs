@@ -52,7 +52,7 @@ impl Sizes {
             open: share(500),
             closed: share(600),
             scale: [share(100), share(1_000), share(3_000)],
-            touches: (2_000 * percent / 100).max(100),
+            touches: (1_000 * percent / 100).max(100),
             replaced: share(250),
             kills: if percent < 50 { 1 } else { 4 },
             peer_kills: if percent < 50 { 1 } else { 2 },
@@ -81,12 +81,15 @@ pub(crate) async fn run() -> Result<Vec<Figure>> {
         }
     }
     let mut figures = launch_figures(&floor, &gadget, &peer);
+    figures.iter().for_each(tell);
     let [_, own, other] = &columns;
     say("many sessions: gadget");
     let scale = scale::run(own.clone(), &sizes, &mut random).await?;
     say("many sessions: agent-sandbox");
     let peer_scale = scale::run(other.clone(), &sizes, &mut random).await?;
-    figures.extend(scale_figures(&scale, &peer_scale));
+    let of_scale = scale_figures(&scale, &peer_scale);
+    of_scale.iter().for_each(tell);
+    figures.extend(of_scale);
     say("leaders");
     let leader = leader::run(own.clone(), sizes.kills).await?;
     let peer_leader = leader::run(other.clone(), sizes.peer_kills).await?;
@@ -173,7 +176,7 @@ fn scale_figures(gadget: &Scale, peer: &Scale) -> Vec<Figure> {
     }
     for (column, scale) in [("gadget", gadget), (peer::NAME, peer)] {
         let [few, .., many] = &scale.steps[..] else { continue };
-        let micros = |step: &scale::Step| step.touch.as_secs_f64() * 1e6;
+        let micros = |step: &scale::Step| step.touch.unwrap_or_default().as_secs_f64() * 1e6;
         let what = format!("processor time of a reconcile with {} sessions, {column}", many.sessions);
         let figure = Figure::new(what, "µs", micros(many), many.sessions as u64)
             .against(format!("with {}", few.sessions), micros(few));
@@ -186,6 +189,13 @@ fn leader_figure(gadget: &Sample, peer: &Sample) -> Figure {
     Figure::new("leader killed → next reconcile, longest", "s", gadget.millis(1.0) / 1e3, gadget.len())
         .against(peer::NAME, peer.millis(1.0) / 1e3)
         .goal(Goal::AtMost(5.0))
+}
+
+/// At once: the rest takes minutes.
+fn tell(figure: &Figure) {
+    let beside = figure.reference.as_ref();
+    let beside = beside.map(|(name, value)| format!(" ({name}: {value:.2})")).unwrap_or_default();
+    say(&format!("{}: {:.2} {}{beside}", figure.what, figure.value, figure.unit));
 }
 
 fn say(text: &str) {

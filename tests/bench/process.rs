@@ -75,6 +75,19 @@ pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 10))
 }
 
+/// The same to the nanosecond, of the threads that it has now.
+#[cfg(feature = "control-plane")]
+pub(crate) fn exact_cpu_time(pid: u32) -> Result<Duration> {
+    let mut sum = Duration::ZERO;
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).context("failed to list the threads")?;
+    for thread in threads {
+        let Ok(times) = std::fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+        let nanos = times.split_whitespace().next().and_then(|first| first.parse().ok());
+        sum += Duration::from_nanos(nanos.context("malformed schedstat")?);
+    }
+    Ok(sum)
+}
+
 pub(crate) fn resident(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
         .context("failed to read the process's memory")?;

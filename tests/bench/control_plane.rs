@@ -169,11 +169,22 @@ fn scale_figures(gadget: &Scale, peer: &Scale) -> Vec<Figure> {
     for (quantile, name, goal) in [(0.5, "p50", 8.0), (0.99, "p99", 40.0)] {
         let what = format!("pod deleted → replacement POST, {name}");
         figures.push(
-            Figure::new(what, "ms", sample.0.millis(quantile), sample.0.len())
-                .against(peer::NAME, sample.1.millis(quantile))
+            Figure::new(what, "ms", sample.0.times.millis(quantile), sample.0.times.len())
+                .against(peer::NAME, sample.1.times.millis(quantile))
                 .goal(Goal::AtMost(goal)),
         );
     }
+    let (own, other) = sample;
+    figures.push(
+        Figure::new(
+            "pods not replaced within half a minute",
+            "",
+            as_f64(own.never),
+            own.times.len() + own.never,
+        )
+        .against(peer::NAME, as_f64(other.never))
+        .count(Goal::Exactly(0.0)),
+    );
     for (column, scale) in [("gadget", gadget), (peer::NAME, peer)] {
         let [few, .., many] = &scale.steps[..] else { continue };
         let micros = |step: &scale::Step| step.touch.unwrap_or_default().as_secs_f64() * 1e6;

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Longer than any start may take.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A lock because a watch tells while others begin to wait; held for one look.
 #[derive(Clone, Debug, Default)]

@@ -1,8 +1,9 @@
-// Command kube is the control plane of Kubernetes in one file, etcd and kubectl included: called by a program's name
-// it is that program. The tests start it; nothing of it is part of the product.
+// Command kube is Kubernetes in one file, control plane and node, with etcd, kubectl, a name server and a provisioner of
+// volumes: called by a program's name it is that program. The tests start it; nothing of it is part of the product.
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,25 +17,32 @@ import (
 	"k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
 func main() {
-	programs := map[string]func() *cobra.Command{
-		"kube-apiserver":          apiserver.NewAPIServerCommand,
-		"kube-controller-manager": controllermanager.NewControllerManagerCommand,
-		"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
-		"kubectl":                 cmd.NewDefaultKubectlCommand,
+	programs := map[string]func(){
+		"coredns":                 coredns,
+		"etcd":                    func() { etcdmain.Main(os.Args) },
+		"kube-apiserver":          run(apiserver.NewAPIServerCommand),
+		"kube-controller-manager": run(controllermanager.NewControllerManagerCommand),
+		"kube-proxy":              run(proxy.NewProxyCommand),
+		"kube-scheduler":          run(func() *cobra.Command { return scheduler.NewSchedulerCommand() }),
+		"kubectl":                 run(cmd.NewDefaultKubectlCommand),
+		"kubelet":                 run(func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) }),
+		"local-provisioner":       provisioner,
 	}
 	name := filepath.Base(os.Args[0])
-	if name == "etcd" {
-		etcdmain.Main(os.Args)
-		return
-	}
 	program, ok := programs[name]
 	if !ok {
-		fmt.Fprintf(os.Stderr, "%s is no program of the control plane; make a link with the name of one\n", name)
+		fmt.Fprintf(os.Stderr, "%s is no program of Kubernetes; make a link with the name of one\n", name)
 		os.Exit(2)
 	}
-	os.Exit(cli.Run(program()))
+	program()
+}
+
+func run(program func() *cobra.Command) func() {
+	return func() { os.Exit(cli.Run(program())) }
 }

@@ -1,4 +1,4 @@
-//! Kubernetes' control plane, etcd, kubectl and helm.
+//! Kubernetes, control plane and node, with etcd, a name server, a provisioner of volumes, kubectl and helm.
 
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,17 @@ use crate::process::Runner;
 
 const VERSION: &str = "1.34.4";
 /// All but helm are one program, which looks at the name that it is called by.
-const PROGRAMS: [&str; 5] =
-    ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
+const PROGRAMS: [&str; 9] = [
+    "coredns",
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+    "kubectl",
+    "kubelet",
+    "local-provisioner",
+];
 
 /// The directory with the programs, built first where it is not there. Otherwise says what is missing.
 pub(crate) async fn require(runner: &Runner) -> Result<Result<PathBuf, String>> {

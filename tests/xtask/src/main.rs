@@ -4,8 +4,10 @@
 
 mod agent_sandbox;
 mod bench;
+mod cluster;
 mod generate;
 mod go;
+mod image;
 mod kube;
 mod lint;
 mod node;
@@ -39,6 +41,10 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Build the images of operator, hub and drone; all unless some are named
+    Image(image::ImageArgs),
+    /// A Kubernetes of one node on this machine, with the images of this tree
+    Cluster(cluster::ClusterArgs),
     /// Measure, beside a floor or a peer in the same run; all benches unless some are named
     Bench {
         names: Vec<String>,
@@ -51,20 +57,24 @@ enum Command {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
-    let done = match Runner::new() {
-        Err(error) => Err(error),
-        Ok(runner) => match command {
-            Command::Test { parts } => return test::run(&runner, &parts).await,
-            Command::Lint => lint::run(&runner).await,
-            Command::Generate { check } => generate::run(&runner, check).await,
-            Command::Bench { names, check } => bench::run(&runner, &names, check).await,
-        },
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(command).await {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Test { parts } => return Ok(test::run(&Runner::new()?, &parts).await),
+        Command::Lint => lint::run(&Runner::new()?).await?,
+        Command::Generate { check } => generate::run(&Runner::new()?, check).await?,
+        Command::Image(arguments) => image::run(&Runner::new()?, &arguments).await?,
+        // Its supervisor listens in its own way for the signals that a runner takes.
+        Command::Cluster(arguments) => arguments.run().await?,
+        Command::Bench { names, check } => bench::run(&Runner::new()?, &names, check).await?,
+    }
+    Ok(ExitCode::SUCCESS)
 }

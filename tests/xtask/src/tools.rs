@@ -8,6 +8,9 @@ use tokio::time::Instant;
 
 use crate::process::Runner;
 
+/// Where network plugins are: Debian's place, and where everybody else has them.
+const NETWORK_PLUGINS: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
+
 /// A program and the Debian package that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tool {
@@ -15,6 +18,16 @@ pub(crate) enum Tool {
     Chromium,
     Node,
     Npm,
+    Buildah,
+    Mmdebstrap,
+    MuslGcc,
+    Containerd,
+    Runc,
+    Nft,
+    Ip,
+    Unshare,
+    /// Plugins that give pods their network; programs, but not on the path.
+    Cni,
 }
 
 impl Tool {
@@ -24,6 +37,15 @@ impl Tool {
             Self::Chromium => "chromium",
             Self::Node => "node",
             Self::Npm => "npm",
+            Self::Buildah => "buildah",
+            Self::Mmdebstrap => "mmdebstrap",
+            Self::MuslGcc => "musl-gcc",
+            Self::Containerd => "containerd",
+            Self::Runc => "runc",
+            Self::Nft => "nft",
+            Self::Ip => "ip",
+            Self::Unshare => "unshare",
+            Self::Cni => "ptp",
         }
     }
 
@@ -33,11 +55,26 @@ impl Tool {
             Self::Chromium => "chromium",
             Self::Node => "nodejs",
             Self::Npm => "npm",
+            Self::Buildah => "buildah",
+            Self::Mmdebstrap => "mmdebstrap",
+            Self::MuslGcc => "musl-tools",
+            Self::Containerd => "containerd",
+            Self::Runc => "runc",
+            Self::Nft => "nftables",
+            Self::Ip => "iproute2",
+            Self::Unshare => "util-linux",
+            Self::Cni => "containernetworking-plugins",
         }
     }
 
     pub(crate) fn find(self) -> Option<PathBuf> {
-        find_program(self.program())
+        match self {
+            Self::Cni => NETWORK_PLUGINS
+                .map(|place| Path::new(place).join(self.program()))
+                .into_iter()
+                .find(|file| is_executable(file)),
+            _ => find_program(self.program()),
+        }
     }
 }
 

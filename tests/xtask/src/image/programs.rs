@@ -1,0 +1,69 @@
+//! The programs of the images, static, so that any base will do, and the same to the bit wherever they are built.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use tokio::process::Command;
+
+use crate::process::Runner;
+use crate::tools::{self, Tool};
+use crate::workspace;
+
+/// Where a program of `source` will be once it is built.
+pub(super) fn path(source: &Path, program: &str) -> PathBuf {
+    source.join("target").join(target()).join("release").join(program)
+}
+
+/// Builds all of them: which features a dependency has must not depend on which images are asked for.
+pub(super) async fn build(runner: &Runner, source: &Path) -> Result<()> {
+    require_target(runner).await?;
+    if let Err(missing) = tools::require(runner, &[Tool::MuslGcc]).await? {
+        bail!(missing);
+    }
+    let mut cargo = Command::new(workspace::cargo());
+    cargo.current_dir(source).args(["build", "--release", "--locked", "--quiet", "--bins"]);
+    cargo
+        .args(["--target", &target(), "--features", "hub/kube"])
+        .arg("--target-dir")
+        .arg(source.join("target"));
+    for package in ["operator", "hub", "drone"] {
+        cargo.args(["--package", package]);
+    }
+    cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", flags(source)?);
+    runner.run(&mut cargo).await
+}
+
+fn target() -> String {
+    format!("{}-unknown-linux-musl", std::env::consts::ARCH)
+}
+
+/// Panics name source files: without the machine's directories.
+fn flags(source: &Path) -> Result<String> {
+    let cargo = match std::env::var_os("CARGO_HOME") {
+        Some(home) => PathBuf::from(home),
+        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cargo"),
+    };
+    let flags = [(&cargo, "/cargo"), (&source.to_path_buf(), "/gadget")]
+        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    // They are separated by spaces.
+    if flags.iter().any(|flag| flag.contains(' ')) {
+        bail!("the directory of the sources or of cargo has a space in its name: {}", flags.join(" "));
+    }
+    Ok(flags.join(" "))
+}
+
+/// The standard library for static programs comes with rustup.
+async fn require_target(runner: &Runner) -> Result<()> {
+    let target = target();
+    let mut library = Command::new("rustc");
+    library.current_dir(workspace::root()?).args(["--print", "target-libdir", "--target", &target]);
+    if Path::new(runner.output(&mut library).await?.trim()).is_dir() {
+        return Ok(());
+    }
+    if tools::find_program("rustup").is_none() {
+        bail!("missing: Rust's standard library for {target}, which `rustup target add {target}` installs");
+    }
+    let mut rustup = Command::new("rustup");
+    rustup.current_dir(workspace::root()?).args(["target", "add", &target]);
+    runner.run(&mut rustup).await
+}

@@ -23,9 +23,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use crate::cluster::down::down;
-use crate::cluster::place::Place;
-use crate::cluster::up::up;
+pub(crate) use crate::cluster::down::down;
+pub(crate) use crate::cluster::place::Place;
+pub(crate) use crate::cluster::require::check as require;
+pub(crate) use crate::cluster::up::up;
 use crate::process::Runner;
 
 #[derive(Args)]

@@ -32,7 +32,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run the tests, setting up what they need; all parts unless some are named
-    Test { parts: Vec<test::Part> },
+    Test(test::TestArgs),
     /// Check format, lints, dependency rules, licences and file sizes
     Lint,
     /// Write the generated files that are committed (the built page, the chart's resource definitions)
@@ -68,7 +68,7 @@ async fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Test { parts } => return Ok(test::run(&Runner::new()?, &parts).await),
+        Command::Test(arguments) => return Ok(test::run(&Runner::new()?, &arguments).await),
         Command::Lint => lint::run(&Runner::new()?).await?,
         Command::Generate { check } => generate::run(&Runner::new()?, check).await?,
         Command::Image(arguments) => image::run(&Runner::new()?, &arguments).await?,

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every part, what it needs set up first, and one table at the end.
 
+mod cluster;
 mod javascript;
 mod kube;
 mod report;
@@ -10,11 +11,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use tokio::time::Instant;
 
 use crate::process::Runner;
+use crate::test::cluster::ClusterOptions;
 use crate::test::report::{Report, Row};
+
+#[derive(Args)]
+pub(crate) struct TestArgs {
+    /// All unless some are named
+    parts: Vec<Part>,
+    #[command(flatten)]
+    cluster: ClusterOptions,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
@@ -30,6 +40,8 @@ pub(crate) enum Part {
     ControlPlane,
     /// The charts on a real API server, with the real helm
     Chart,
+    /// The charts and the images on a real cluster, with real pods
+    Cluster,
 }
 
 impl Part {
@@ -41,6 +53,7 @@ impl Part {
             Self::Web => "web",
             Self::ControlPlane => "control-plane",
             Self::Chart => "chart",
+            Self::Cluster => "cluster",
         }
     }
 
@@ -48,8 +61,8 @@ impl Part {
     fn timeout(self) -> Duration {
         match self {
             Self::Rust | Self::Ide | Self::Page | Self::Web => Duration::from_mins(20),
-            // The first time it builds Kubernetes.
-            Self::ControlPlane | Self::Chart => Duration::from_mins(45),
+            // The first time it builds Kubernetes, and the images.
+            Self::ControlPlane | Self::Chart | Self::Cluster => Duration::from_mins(45),
         }
     }
 }
@@ -76,7 +89,8 @@ impl Outcome {
     }
 }
 
-pub(crate) async fn run(runner: &Runner, parts: &[Part]) -> ExitCode {
+pub(crate) async fn run(runner: &Runner, arguments: &TestArgs) -> ExitCode {
+    let TestArgs { parts, cluster } = arguments;
     let parts = if parts.is_empty() { Part::value_variants() } else { parts };
     // In CI nothing may be skipped unseen.
     let strict = std::env::var("CI").is_ok_and(|value| value == "true");
@@ -84,7 +98,7 @@ pub(crate) async fn run(runner: &Runner, parts: &[Part]) -> ExitCode {
     for part in parts {
         println!("== {}", part.name());
         let began = Instant::now();
-        let outcome = match tokio::time::timeout(part.timeout(), run_part(runner, *part)).await {
+        let outcome = match tokio::time::timeout(part.timeout(), run_part(runner, *part, cluster)).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => {
                 println!("{}: {error:#}", part.name());
@@ -104,7 +118,7 @@ pub(crate) async fn run(runner: &Runner, parts: &[Part]) -> ExitCode {
     if report.is_good(strict) && !runner.is_interrupted() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn run_part(runner: &Runner, part: Part) -> Result<Outcome> {
+async fn run_part(runner: &Runner, part: Part, cluster: &ClusterOptions) -> Result<Outcome> {
     let outcome = match part {
         Part::Rust => rust::run(runner).await?,
         Part::Ide => javascript::ide(runner).await?,
@@ -112,6 +126,7 @@ async fn run_part(runner: &Runner, part: Part) -> Result<Outcome> {
         Part::Web => web::run(runner).await?,
         Part::ControlPlane => kube::run(runner, kube::CONTROL_PLANE).await?,
         Part::Chart => kube::run(runner, "chart").await?,
+        Part::Cluster => cluster::run(runner, cluster).await?,
     };
     if outcome == Outcome::default() {
         bail!("there was nothing to run");

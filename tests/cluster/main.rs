@@ -1,0 +1,6 @@
+//! The product as it is installed: the chart, the images, real pods on a real node. `cargo xtask test cluster` makes the
+//! cluster, or takes the one that it is given.
+#![cfg(test)]
+
+mod release;
+mod sessions;

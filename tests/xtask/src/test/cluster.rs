@@ -1,0 +1,68 @@
+//! The part `cluster`: the chart and the images on a real cluster, which is made for it and taken away, or is there.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use tokio::process::Command;
+
+use crate::cluster::{self, Place};
+use crate::process::Runner;
+use crate::test::{Outcome, rust};
+use crate::{kube, workspace};
+
+#[derive(Args)]
+pub(crate) struct ClusterOptions {
+    /// Cluster for the part `cluster`, instead of one that is made on this machine. It has the images, or pulls them
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Where that cluster pulls them from, as the chart's value image.registry
+    #[arg(long, value_name = "REGISTRY", default_value = "", requires = "kubeconfig")]
+    registry: String,
+}
+
+pub(super) async fn run(runner: &Runner, options: &ClusterOptions) -> Result<Outcome> {
+    if let Some(kubeconfig) = &options.kubeconfig {
+        return match kube::require(runner).await? {
+            Ok(programs) => tests(runner, &programs, kubeconfig, &options.registry).await,
+            Err(missing) => Ok(Outcome::not_run(missing)),
+        };
+    }
+    let place = place().await?;
+    if let Err(missing) = cluster::require(runner, &place).await? {
+        return Ok(Outcome::not_run(missing));
+    }
+    let outcome = match cluster::up(runner, &place, true).await {
+        Ok(up) => tests(runner, &up.programs, &up.kubeconfig, "").await,
+        Err(error) => Err(error),
+    };
+    cluster::down(&place).await?;
+    outcome
+}
+
+/// Not the one of `cargo xtask cluster`, which somebody may be using, nor that of another run that goes on.
+async fn place() -> Result<Place> {
+    const PREFIX: &str = "cluster-test-";
+    let cache = workspace::cache()?;
+    std::fs::create_dir_all(&cache).with_context(|| format!("failed to create {}", cache.display()))?;
+    for entry in std::fs::read_dir(&cache).with_context(|| format!("failed to read {}", cache.display()))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let run = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|pid| pid.parse().ok());
+        let Some(run) = run else { continue };
+        // Of one that was killed, so that it took nothing away.
+        if nix::sys::signal::kill(nix::unistd::Pid::from_raw(run), None).is_err() {
+            cluster::down(&Place::at(&entry.path())?).await?;
+        }
+    }
+    Place::at(&cache.join(format!("{PREFIX}{}", std::process::id())))
+}
+
+async fn tests(runner: &Runner, programs: &Path, kubeconfig: &Path, registry: &str) -> Result<Outcome> {
+    let mut cargo = Command::new(workspace::cargo());
+    cargo.current_dir(workspace::root()?).args(["test", "--package", "tests", "--features", "cluster"]);
+    cargo.args(["--no-fail-fast", "--test", "cluster"]);
+    cargo.env("KUBECONFIG", std::path::absolute(kubeconfig)?).env("GADGET_IMAGE_REGISTRY", registry);
+    cargo.env("HELM", programs.join("helm")).env("GADGET_KUBE_BIN", programs);
+    rust::count(runner, &mut cargo).await
+}

@@ -25,7 +25,7 @@ pub(crate) async fn run(runner: &Runner) -> Result<()> {
     let began = Instant::now();
     step("clippy", runner.run(cargo(&clippy).args(deny)).await)?;
     // What is left out of ordinary builds.
-    let features = ["--features", "hub/kube,cli/kube,tests/control-plane"];
+    let features = ["--features", "hub/kube,cli/kube,tests/cluster"];
     step("clippy with Kubernetes", runner.run(cargo(&clippy).args(features).args(deny)).await)?;
     println!("  ({:.0} s)", began.elapsed().as_secs_f64());
 

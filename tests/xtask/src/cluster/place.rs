@@ -143,8 +143,8 @@ mod tests {
 
     #[test]
     fn a_process_is_known_by_more_than_its_number() {
-        let place = Place::at(tempfile::tempdir().unwrap().path()).unwrap();
-        std::fs::create_dir_all(place.directory()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::at(directory.path()).unwrap();
         let own = i32::try_from(std::process::id()).unwrap();
         assert_eq!(place.supervisor(), None);
         place.record_supervisor(own).unwrap();

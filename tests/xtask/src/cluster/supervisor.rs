@@ -23,7 +23,7 @@ use crate::cluster::stage;
 
 const AGAIN: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(50);
-/// What a program may take to end when it is asked to.
+/// What the programs may take to end when they are asked to.
 const GRACE: Duration = Duration::from_secs(5);
 
 struct Supervised {
@@ -61,18 +61,17 @@ pub(super) async fn run(place: &Place, programs: &Path) -> Result<()> {
             () = next => {}
         }
     }
-    // The last to start goes first, so that none misses another.
-    for index in (0..all.len()).rev() {
-        let Some(pid) = all[index].pid else { continue };
+    // All at once: what one has told another is of no use any more, but for what the store has on disk.
+    for pid in all.iter().filter_map(|one| one.pid) {
         let _already_gone = kill(pid, Signal::SIGTERM);
-        let gone = async {
-            while all[index].pid.is_some() {
-                tokio::time::sleep(LOOK).await;
-                reap(&mut all, GRACE);
-            }
-        };
-        let _killed_with_the_namespace = tokio::time::timeout(GRACE, gone).await;
     }
+    let gone = async {
+        while all.iter().any(|one| one.pid.is_some()) {
+            tokio::time::sleep(LOOK).await;
+            reap(&mut all, GRACE);
+        }
+    };
+    let _killed_with_the_namespace = tokio::time::timeout(GRACE, gone).await;
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 //! The first process of the cluster's namespaces: starts its programs, starts again what ends, reaps what is left to it.
-//! When it ends, the kernel ends all others.
+//! When it ends, the kernel ends all others, at once: what the store and the kubelet have on disk bears that.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tokio::net::TcpStream;
@@ -23,8 +22,6 @@ use crate::cluster::stage;
 
 const AGAIN: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(50);
-/// What the programs may take to end when they are asked to.
-const GRACE: Duration = Duration::from_secs(5);
 
 struct Supervised {
     component: Component,
@@ -56,23 +53,11 @@ pub(super) async fn run(place: &Place, programs: &Path) -> Result<()> {
             }
         };
         tokio::select! {
-            _ = told.recv() => break,
-            _ = ended.recv() => reap(&mut all, AGAIN),
+            _ = told.recv() => return Ok(()),
+            _ = ended.recv() => reap(&mut all),
             () = next => {}
         }
     }
-    // All at once: what one has told another is of no use any more, but for what the store has on disk.
-    for pid in all.iter().filter_map(|one| one.pid) {
-        let _already_gone = kill(pid, Signal::SIGTERM);
-    }
-    let gone = async {
-        while all.iter().any(|one| one.pid.is_some()) {
-            tokio::time::sleep(LOOK).await;
-            reap(&mut all, GRACE);
-        }
-    };
-    let _killed_with_the_namespace = tokio::time::timeout(GRACE, gone).await;
-    Ok(())
 }
 
 impl Supervised {
@@ -103,7 +88,7 @@ async fn is_open(address: SocketAddr) -> bool {
 }
 
 /// Takes note of all that ended. Most are no programs of ours: a container's last processes come to the first one.
-fn reap(all: &mut [Supervised], again: Duration) {
+fn reap(all: &mut [Supervised]) {
     loop {
         let status = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
@@ -112,7 +97,7 @@ fn reap(all: &mut [Supervised], again: Duration) {
         };
         if let Some(one) = all.iter_mut().find(|one| one.pid.is_some() && one.pid == status.pid()) {
             one.pid = None;
-            one.due = Instant::now() + again;
+            one.due = Instant::now() + AGAIN;
             say(one.component.name, &format!("ended: {status:?}"));
         }
     }

@@ -20,7 +20,7 @@ use crate::test::report::{Report, Row};
 
 #[derive(Args)]
 pub(crate) struct TestArgs {
-    /// All unless some are named
+    /// All but `cluster` unless some are named
     parts: Vec<Part>,
     #[command(flatten)]
     cluster: ClusterOptions,

@@ -88,13 +88,39 @@ pub(crate) async fn run(runner: &Runner, arguments: &ImageArgs) -> Result<()> {
         compare(runner, arguments, &root, &all).await?;
     }
     if arguments.push {
-        let builder = Builder::require(runner).await?;
+        let builder = builder(runner).await?;
         for Built { name, .. } in &all {
             builder.push(runner, name).await?;
             println!("pushed {name}");
         }
     }
     Ok(())
+}
+
+/// What builds images, installed where we may. Otherwise says what is missing.
+pub(crate) async fn require(runner: &Runner, arguments: &ImageArgs) -> Result<Result<(), String>> {
+    if let Err(missing) = programs::require(runner).await? {
+        return Ok(Err(missing));
+    }
+    let stands_on_base = |image: &Image| match image {
+        Image::Operator => false,
+        // Its certificates are from there.
+        Image::Hub => true,
+        Image::Drone => arguments.drone_base.is_none(),
+    };
+    if arguments.images().iter().any(stands_on_base)
+        && let Err(missing) = base::require(runner).await?
+    {
+        return Ok(Err(missing));
+    }
+    Ok(Builder::require(runner).await?.map(drop))
+}
+
+async fn builder(runner: &Runner) -> Result<Builder> {
+    match Builder::require(runner).await? {
+        Ok(builder) => Ok(builder),
+        Err(missing) => bail!(missing),
+    }
 }
 
 /// Builds the images of the sources into archives in `directory`.
@@ -104,17 +130,18 @@ pub(crate) async fn build(
     source: &Path,
     directory: &Path,
 ) -> Result<Vec<Built>> {
+    if let Err(missing) = require(runner, arguments).await? {
+        bail!(missing);
+    }
+    let builder = builder(runner).await?;
     let began = Instant::now();
     println!("building the static programs of the images (release)");
     programs::build(runner, source).await?;
     println!("built them in {:.1} s", began.elapsed().as_secs_f64());
-    let builder = Builder::require(runner).await?;
     let epoch = commit(runner, source, "%ct").await?;
     let labels = labels(runner, arguments, source).await?;
-    let images =
-        if arguments.images.is_empty() { Image::value_variants() } else { arguments.images.as_slice() };
     let mut all = Vec::new();
-    for image in images {
+    for image in arguments.images() {
         let began = Instant::now();
         let name = arguments.name(*image, source)?;
         let context = directory.join("context").join(image.program());
@@ -173,6 +200,10 @@ impl Image {
 }
 
 impl ImageArgs {
+    fn images(&self) -> &[Image] {
+        if self.images.is_empty() { Image::value_variants() } else { &self.images }
+    }
+
     /// As the chart has it: `gadget.image` in its helpers.
     fn name(&self, image: Image, source: &Path) -> Result<String> {
         let tag = match &self.tag {
@@ -196,7 +227,7 @@ fn app_version(source: &Path) -> Result<String> {
 async fn labels(runner: &Runner, arguments: &ImageArgs, source: &Path) -> Result<Vec<(String, String)>> {
     let mut labels = vec![
         ("licenses", env!("CARGO_PKG_LICENSE").to_owned()),
-        ("revision", commit(runner, source, "%H").await?),
+        ("revision", revision(runner, source).await?),
         ("title", "Gadget".to_owned()),
         ("version", app_version(source)?),
     ];
@@ -216,6 +247,13 @@ async fn origin(runner: &Runner, arguments: &ImageArgs, source: &Path) -> Result
     let url = runner.output(&mut git).await?.trim().to_owned();
     // An address may hold a name and a password.
     Ok((url.starts_with("https://") && !url.contains('@')).then_some(url))
+}
+
+/// The commit, and whether the sources are no longer what it has.
+async fn revision(runner: &Runner, source: &Path) -> Result<String> {
+    let mut git = Command::new("git");
+    git.current_dir(source).args(["describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]);
+    Ok(runner.output(&mut git).await?.trim().to_owned())
 }
 
 async fn commit(runner: &Runner, source: &Path, format: &str) -> Result<String> {

@@ -23,13 +23,13 @@ const EPOCH: &str = "1735689600";
 /// The base's files as an archive, made once and kept; `fresh` makes it of today's packages.
 pub(super) async fn archive(runner: &Runner, fresh: bool) -> Result<PathBuf> {
     let cache = workspace::cache()?;
-    let archive = cache.join(format!("drone-base-{}.tar", key()));
+    let archive = path()?;
     if archive.is_file() && !fresh {
         return Ok(archive);
     }
     std::fs::create_dir_all(&cache).with_context(|| format!("failed to create {}", cache.display()))?;
-    if let Err(missing) = tools::require(runner, &[Tool::Mmdebstrap]).await? {
-        bail!("the drone's base is made by mmdebstrap, or named by --drone-base; {missing}");
+    if let Err(missing) = require(runner).await? {
+        bail!(missing);
     }
     println!("making the drone's base of Debian packages; this takes some minutes and is kept");
     let began = Instant::now();
@@ -42,6 +42,19 @@ pub(super) async fn archive(runner: &Runner, fresh: bool) -> Result<PathBuf> {
     std::fs::rename(&made, &archive).with_context(|| format!("failed to make {}", archive.display()))?;
     println!("made {} in {:.0} s", archive.display(), began.elapsed().as_secs_f64());
     Ok(archive)
+}
+
+/// What makes the base, unless it is there. Otherwise says what is missing.
+pub(super) async fn require(runner: &Runner) -> Result<Result<(), String>> {
+    if path()?.is_file() {
+        return Ok(Ok(()));
+    }
+    let missing = tools::require(runner, &[Tool::Mmdebstrap]).await?;
+    Ok(missing.map_err(|missing| format!("the base of the drone's image is made by mmdebstrap; {missing}")))
+}
+
+fn path() -> Result<PathBuf> {
+    Ok(workspace::cache()?.join(format!("drone-base-{}.tar", key())))
 }
 
 /// The base as an image for the builder.

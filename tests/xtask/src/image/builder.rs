@@ -34,8 +34,8 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    /// The first of those that are there; else buildah is installed, where we may.
-    pub(super) async fn require(runner: &Runner) -> Result<Self> {
+    /// The first of those that are there; else buildah is installed, where we may. Otherwise says what is missing.
+    pub(super) async fn require(runner: &Runner) -> Result<Result<Self, String>> {
         let storage = workspace::root()?.join("target/images/storage");
         let root = nix::unistd::geteuid().is_root();
         let there = |name: &str| tools::find_program(name).is_some();
@@ -47,16 +47,17 @@ impl Builder {
             Program::Docker
         } else if root {
             if let Err(missing) = tools::require(runner, &[Tool::Buildah]).await? {
-                bail!("images are built by buildah, podman or docker; {missing}");
+                return Ok(Err(format!("images are built by buildah, podman or docker; {missing}")));
             }
             Program::Buildah
         } else {
-            bail!(
+            return Ok(Err(
                 "images are built by buildah (as root), podman or docker, and none of them is usable here: \
                  install podman (Debian: apt-get install podman), or start docker's daemon"
-            );
+                    .to_owned(),
+            ));
         };
-        Ok(Self { program, storage })
+        Ok(Ok(Self { program, storage }))
     }
 
     /// Builds the image; its id is the digest of its configuration, which holds those of its layers.

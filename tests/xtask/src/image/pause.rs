@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
@@ -34,7 +34,10 @@ pub(crate) async fn pause(runner: &Runner, name: &str) -> Result<PathBuf> {
     std::fs::write(&file, lines).context("failed to write a Dockerfile")?;
     let recipe =
         Recipe { name, file: &file, context: building.path(), base: None, labels: &[], epoch: "1735689600" };
-    let builder = Builder::require(runner).await?;
+    let builder = match Builder::require(runner).await? {
+        Ok(builder) => builder,
+        Err(missing) => bail!(missing),
+    };
     builder.build(runner, &recipe).await?;
     let made = building.path().join("pause.tar");
     builder.save(runner, name, &made).await?;

@@ -16,10 +16,6 @@ pub(super) fn path(source: &Path, program: &str) -> PathBuf {
 
 /// Builds all of them: which features a dependency has must not depend on which images are asked for.
 pub(super) async fn build(runner: &Runner, source: &Path) -> Result<()> {
-    require_target(runner).await?;
-    if let Err(missing) = tools::require(runner, &[Tool::MuslGcc]).await? {
-        bail!(missing);
-    }
     let mut cargo = Command::new(workspace::cargo());
     cargo.current_dir(source).args(["build", "--release", "--locked", "--quiet", "--bins"]);
     cargo
@@ -52,18 +48,23 @@ fn flags(source: &Path) -> Result<String> {
     Ok(flags.join(" "))
 }
 
-/// The standard library for static programs comes with rustup.
-async fn require_target(runner: &Runner) -> Result<()> {
+/// A compiler of C for static programs, and Rust's standard library for them, which rustup has. Otherwise says what is
+/// missing.
+pub(super) async fn require(runner: &Runner) -> Result<Result<(), String>> {
+    if let Err(missing) = tools::require(runner, &[Tool::MuslGcc]).await? {
+        return Ok(Err(missing));
+    }
     let target = target();
     let mut library = Command::new("rustc");
     library.current_dir(workspace::root()?).args(["--print", "target-libdir", "--target", &target]);
     if Path::new(runner.output(&mut library).await?.trim()).is_dir() {
-        return Ok(());
+        return Ok(Ok(()));
     }
-    if tools::find_program("rustup").is_none() {
-        bail!("missing: Rust's standard library for {target}, which `rustup target add {target}` installs");
-    }
+    let add = ["target", "add", &target];
     let mut rustup = Command::new("rustup");
-    rustup.current_dir(workspace::root()?).args(["target", "add", &target]);
-    runner.run(&mut rustup).await
+    rustup.current_dir(workspace::root()?).args(add);
+    if tools::find_program("rustup").is_some() && runner.run(&mut rustup).await.is_ok() {
+        return Ok(Ok(()));
+    }
+    Ok(Err(format!("missing: Rust's standard library for {target}; `rustup {}` installs it", add.join(" "))))
 }

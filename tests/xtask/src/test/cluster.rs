@@ -7,6 +7,7 @@ use clap::Args;
 use tokio::process::Command;
 
 use crate::cluster::{self, Place};
+use crate::image::{self, ImageArgs};
 use crate::process::Runner;
 use crate::test::{Outcome, rust};
 use crate::{kube, workspace};
@@ -30,6 +31,12 @@ pub(super) async fn run(runner: &Runner, options: &ClusterOptions) -> Result<Out
     }
     let place = place().await?;
     if let Err(missing) = cluster::require(runner, &place).await? {
+        return Ok(Outcome::not_run(missing));
+    }
+    if let Err(missing) = image::require(runner, &ImageArgs::default()).await? {
+        return Ok(Outcome::not_run(missing));
+    }
+    if let Err(missing) = kube::require(runner).await? {
         return Ok(Outcome::not_run(missing));
     }
     let outcome = match cluster::up(runner, &place, true).await {

@@ -172,6 +172,16 @@ async fn a_pod_that_is_gone_when_a_new_operator_comes_is_replaced_and_counted() 
     assert_eq!(sim.drone_status("x").restarts, Some(1));
 }
 
+/// The pod has to go, and is on its way.
+pub(super) fn disrupted(sim: &Sim, reason: &str) {
+    let mut pod = ready_pod(0);
+    let target =
+        json!({ "type": "DisruptionTarget", "status": "True", "reason": reason, "message": "node-1" });
+    pod["conditions"] = json!([{ "type": "PodScheduled", "status": "True" }, target]);
+    sim.set_pod("x", &pod);
+    sim.delete("pods", "x");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_has_to_go_is_replaced_as_soon_as_it_is_gone_and_it_is_said_why() {
     for (reason, class, told) in [
@@ -181,12 +191,7 @@ async fn a_pod_that_has_to_go_is_replaced_as_soon_as_it_is_gone_and_it_is_said_w
         ("DeletionByPodGC", FailureClass::Node, "NodeGone"),
     ] {
         let sim = Sim::running("x").await;
-        let mut pod = ready_pod(0);
-        let target =
-            json!({ "type": "DisruptionTarget", "status": "True", "reason": reason, "message": "node-1" });
-        pod["conditions"] = json!([{ "type": "PodScheduled", "status": "True" }, target]);
-        sim.set_pod("x", &pod);
-        sim.delete("pods", "x");
+        disrupted(&sim, reason);
         sim.wait(Duration::from_secs(3)).await;
         assert_eq!(sim.drone_status("x").phase, Some(DronePhase::Recovering), "{reason}");
         assert_eq!(sim.session_status("x").phase, Some(SessionPhase::Recovering), "{reason}");

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crds::why::{self, Reason};
 
-use super::failures::{restarted, unschedulable, waiting, warning};
+use super::failures::{disrupted, restarted, unschedulable, waiting, warning};
 use super::*;
 
 /// Where a session is when the fault comes.
@@ -168,16 +168,6 @@ const FAULTS: &[Fault] = &[
         sim.patch_status("droneregistrations", "x", &json!({ "activity": activity }));
     }),
 ];
-
-/// The pod has to go, and is on its way.
-fn disrupted(sim: &Sim, reason: &str) {
-    let mut pod = ready_pod(0);
-    let target =
-        json!({ "type": "DisruptionTarget", "status": "True", "reason": reason, "message": "node-1" });
-    pod["conditions"] = json!([{ "type": "PodScheduled", "status": "True" }, target]);
-    sim.set_pod("x", &pod);
-    sim.delete("pods", "x");
-}
 
 fn warned(sim: &Sim, kind: &str, plural: &'static str, name: &str, reason: &str, words: &str) {
     let uid = sim.get(plural, name).unwrap()["metadata"]["uid"].clone();

@@ -5,11 +5,10 @@ use aide::axum::routing::get_with;
 use axum::Json;
 use axum::extract::State;
 use jiff::Timestamp;
-use protocol::ids::UserId;
+use protocol::ids::{UserId, next_ulid};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use ulid::Ulid;
 
 use crate::app::SharedApp;
 use crate::auth::Principal;
@@ -56,7 +55,7 @@ pub(super) async fn write_for(
     subject: &str,
 ) -> Result<(), StoreError> {
     let record = AuditRecord {
-        id: Ulid::generate().to_string().to_ascii_lowercase(),
+        id: next_ulid(),
         at: Timestamp::now(),
         user: Some(user.clone()),
         action: action.to_owned(),

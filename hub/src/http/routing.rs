@@ -8,9 +8,9 @@ use http::StatusCode;
 use jiff::Timestamp;
 use protocol::document::{RoutingAction, RoutingCondition, RoutingRule};
 use protocol::error::{Code, Refusal};
+use protocol::ids::next_ulid;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use ulid::Ulid;
 
 use crate::app::SharedApp;
 use crate::http::audit;
@@ -102,7 +102,7 @@ async fn create(
 ) -> Result<(StatusCode, Json<RoutingRule>), Problem> {
     let NewRule { name, priority, enabled, conditions, action } = new;
     let rule = RoutingRule {
-        id: Ulid::generate().to_string().to_ascii_lowercase(),
+        id: next_ulid(),
         created_at: Timestamp::now(),
         name,
         priority,

@@ -144,23 +144,6 @@ impl Release {
         .await
     }
 
-    /// Puts the repository that the demo tour works on into a session's project, which has none of its own.
-    pub(crate) async fn put_toy(&self, name: &str) -> Result<()> {
-        let scratch = tempfile::tempdir()?;
-        let bare = scratch.path().join("toy");
-        scripted_model::tour::write_toy_repository(&bare)?;
-        let mut git = Command::new("git");
-        git.arg("--git-dir").arg(&bare).args(["archive", "--format=tar", "main"]);
-        let files = git.output().await.context("failed to start git")?;
-        ensure!(files.status.success(), "git archive failed: {}", String::from_utf8_lossy(&files.stderr));
-        let script = format!(
-            "cd /workspace/{name} && tar --extract --no-same-owner && git add --all && \
-             git -c user.name=Test -c user.email=test@gadget.invalid commit --quiet --message='Add a calculator'"
-        );
-        let exec = ["--namespace", NAMESPACE, "exec", "--stdin", name, "--", "sh", "-c", &script];
-        fed(program("kubectl")?.args(exec), &files.stdout).await.map(drop)
-    }
-
     /// A command in a drone's pod.
     pub(crate) async fn in_pod(&self, pod: &str, command: &str) -> Result<String> {
         kubectl(&["--namespace", NAMESPACE, "exec", pod, "--", "sh", "-c", command]).await

@@ -35,12 +35,10 @@ async fn to_its_end(release: &Release, ide: &Ide, document: &Document, turn: &Tu
     said(&stored.blocks)
 }
 
-/// A session of five lines that is open in a tab and has something for the tour to work on.
+/// A session of five lines that is open in a tab.
 async fn session(release: &Release, name: &str) -> Result<(Ide, Document)> {
     release.apply(name).await?;
-    let opened = release.open(name).await?;
-    release.put_toy(name).await?;
-    Ok(opened)
+    release.open(name).await
 }
 
 async fn uid(release: &Release, pod: &str) -> Result<String> {

@@ -55,6 +55,19 @@ async fn the_tour_mends_the_bug_with_the_real_tools() {
 }
 
 #[tokio::test]
+async fn the_tour_makes_its_repository_in_an_empty_project() {
+    let model = guide();
+    let world = World::locked(model.clone()).await;
+    assert_eq!(world.hub.dispatch(order("Start the tour")).await, [true]);
+    assert_eq!(world.hub.over().await, ChatTurnStatus::Finished);
+    let (called, last) = told(&world);
+    assert_eq!(called.iter().filter(|name| *name == "write").count(), 4, "{:?}", world.story());
+    assert!(last.starts_with("says: Done."), "{last}");
+    assert!(git(&world.project(), &["diff"]).await.contains("+mul() { echo $(($1 * $2)); }"));
+    assert_eq!(model.violations(), [""; 0]);
+}
+
+#[tokio::test]
 async fn the_tour_in_plan_mode_looks_and_does_not_write() {
     let model = guide();
     let world = world(model.clone()).await;

@@ -101,10 +101,9 @@ impl Request {
         self.tools.iter().any(|name| name == tool)
     }
 
-    /// Whether the model has called this tool since the newest message of the user.
-    pub fn has_called(&self, tool: &str) -> bool {
-        let prompt = self.newest_user(|_| true).unwrap_or_default();
-        self.messages[prompt..].iter().any(|message| match message {
+    /// Whether the model has called this tool since the message at `place`.
+    pub fn has_called_since(&self, place: usize, tool: &str) -> bool {
+        self.messages[place..].iter().any(|message| match message {
             Message::Assistant { calls, .. } => calls.iter().any(|call| call.name == tool),
             Message::User { .. } | Message::Tool { .. } => false,
         })

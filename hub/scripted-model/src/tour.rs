@@ -30,7 +30,7 @@ pub fn answer(request: &Request) -> Vec<Step> {
         return review::answer(request, nth);
     }
     match verb::parse(text) {
-        Verb::Tour => guide::answer(request, nth),
+        Verb::Tour => guide::answer(request, place),
         Verb::Other => help(request),
         verb => match (verb.call(), nth) {
             (Some(call), 0) => vec![Step::think(verb.thought()), call],

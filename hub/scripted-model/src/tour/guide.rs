@@ -1,32 +1,68 @@
-//! The tour itself: a bug in the toy repository is looked for, mended, tested and reviewed.
+//! The tour itself: a bug in the toy repository is looked for, mended, tested and reviewed. In an empty workspace the
+//! repository is made first.
 
 use serde_json::json;
 
 use super::review;
-use super::toy::{BROKEN, MENDED};
+use super::toy::{BROKEN, COMMIT, FILES, MENDED};
 use super::verb::quote;
 use crate::request::Request;
 use crate::script::Step;
 
 const RUN_TESTS: &str = "sh tests/run.sh";
 
-/// The `nth` answer of the tour, counted from 0.
-pub(super) fn answer(request: &Request, nth: usize) -> Vec<Step> {
+/// What the tool `list` says of such a directory.
+const EMPTY: &str = "the directory is empty";
+
+/// The next answer of the tour whose prompt is at `prompt`.
+pub(super) fn answer(request: &Request, prompt: usize) -> Vec<Step> {
+    let nth = request.answers_since(prompt);
     let results = request.newest_results().join("\n");
+    // It has looked what is there instead of the toy.
+    let is_without_toy = request.has_called_since(prompt, "list");
+    match nth {
+        1 if !results.contains("mul()") => {
+            vec![Step::say("They are not here. What is?\n"), Step::call("list", json!({}))]
+        }
+        2 if is_without_toy => make_toy(request, &results),
+        3 if is_without_toy => vec![
+            Step::say("They become the first commit.\n"),
+            Step::call("shell_exec", json!({ "command": COMMIT })),
+        ],
+        nth => walk(request, if is_without_toy { nth - 3 } else { nth }, prompt, &results),
+    }
+}
+
+fn make_toy(request: &Request, listing: &str) -> Vec<Step> {
+    if !listing.contains(EMPTY) {
+        return vec![Step::say(
+            "The tour needs its toy repository, and this workspace holds something else. Start a session with an empty project, or ask me to `list files`, `search WORDS` or `open FILE` here.",
+        )];
+    }
+    if !request.offers("write") {
+        return vec![Step::say(
+            "The workspace is empty, and this session's mode does not let the agent write the tour's toy repository. Start the tour in build mode.",
+        )];
+    }
+    let files =
+        FILES.iter().map(|(path, content)| Step::call("write", json!({ "path": path, "content": content })));
+    let said = "The workspace is empty, so I put the tour's toy into it: a calculator for the shell, and its tests.\n";
+    std::iter::once(Step::say(said)).chain(files).collect()
+}
+
+/// The `nth` answer where the toy is there, counted from 0.
+fn walk(request: &Request, nth: usize, prompt: usize, results: &str) -> Vec<Step> {
     match nth {
         0 => vec![
             Step::think(
                 "The tour is a script, so this is no real thought. But everything that follows really happens. First I look at the calculator and at its tests, both at once.",
             ),
             Step::say(
-                "Welcome to the demo tour. It is scripted, there is no AI in it; the tools, the files, the shell and git are real. This workspace holds a small calculator, and one of its tests fails. I read the program and its tests side by side.\n",
+                "Welcome to the demo tour. It is scripted, there is no AI in it; the tools, the files, the shell and git are real. The toy that it works on is a small calculator, and one of its tests fails. I read the program and its tests side by side.\n",
             ),
             Step::call("read", json!({ "path": "calc.sh" })),
             Step::call("read", json!({ "path": "tests/run.sh" })),
         ],
-        1 if !results.contains("calc.sh") => vec![Step::say(
-            "The tour needs its toy repository, and this workspace holds something else. Start a session with the demo project, or ask me to `list files`, `search WORDS` or `open FILE` here.",
-        )],
         1 => vec![
             Step::say("Now where is multiplication defined and used?\n"),
             Step::call("grep", json!({ "pattern": "mul" })),
@@ -40,7 +76,7 @@ pub(super) fn answer(request: &Request, nth: usize) -> Vec<Step> {
         )],
         3 if !request.offers("edit") => vec![Step::say(format!(
             "One test fails:\n\n{}\nThe bug is in `calc.sh`: `mul` adds. This session's mode lets the agent look but not write, so the tour ends here; in build mode it goes on and mends it.",
-            quote(&results)
+            quote(results)
         ))],
         3 => vec![
             Step::think("mul adds instead of multiplying. One character has to change."),
@@ -53,7 +89,7 @@ pub(super) fn answer(request: &Request, nth: usize) -> Vec<Step> {
         ],
         5 if !results.contains("all tests passed") => vec![Step::say(format!(
             "The tests still fail, so something here is not as the tour left it. It stops rather than pretend:\n\n{}",
-            quote(&results)
+            quote(results)
         ))],
         5 => vec![
             Step::say("All tests pass. What exactly has changed?\n"),
@@ -63,7 +99,7 @@ pub(super) fn answer(request: &Request, nth: usize) -> Vec<Step> {
             Step::say("A second pair of eyes: a sub-agent that can only read reviews the change.\n"),
             Step::call("subagent", json!({ "agent_type": "explore", "prompt": review::prompt() })),
         ],
-        6 | 7 if request.offers("todo") && !request.has_called("todo") => vec![
+        6 | 7 if request.offers("todo") && !request.has_called_since(prompt, "todo") => vec![
             Step::say("The list of what was to be done:\n"),
             Step::call(
                 "todo",

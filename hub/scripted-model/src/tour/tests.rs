@@ -26,6 +26,12 @@ impl Session {
         Self { root, messages: Vec::new(), tools: TOOLS.to_vec() }
     }
 
+    fn empty() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        run(root.path(), "mkdir work");
+        Self { root, messages: Vec::new(), tools: TOOLS.to_vec() }
+    }
+
     /// Runs a whole turn. Returns the names of the tools that were called, and the last answer.
     fn prompt(&mut self, text: &str) -> (Vec<String>, String) {
         self.messages.push(json!({ "role": "user", "content": text }));
@@ -78,7 +84,16 @@ impl Session {
             }
             "shell_exec" => run(&work, text("command")),
             "grep" => run(&work, &format!("grep -Ern --exclude-dir=.git '{}' .", text("pattern"))),
-            "list" => run(&work, "ls"),
+            "list" => match run(&work, "ls") {
+                names if names.is_empty() => "[the directory is empty]".to_owned(),
+                names => names,
+            },
+            "write" => {
+                let path = work.join(text("path"));
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, text("content")).unwrap();
+                "written".to_owned()
+            }
             "todo" => "ok".to_owned(),
             "edit" => {
                 let path = work.join(text("path"));
@@ -162,8 +177,30 @@ fn a_tour_in_another_repository_says_so() {
     let mut session = Session::new();
     run(&session.root.path().join("work"), "rm -r calc.sh tests; echo hello > notes");
     let (called, last) = session.prompt("tour");
-    assert_eq!(called, ["read", "read"]);
+    assert_eq!(called, ["read", "read", "list"]);
     assert!(last.contains("toy repository"), "{last}");
+}
+
+#[test]
+fn a_tour_in_an_empty_workspace_makes_its_toy_first() {
+    let mut session = Session::empty();
+    let (called, last) = session.prompt("tour");
+    let made = ["read", "read", "list", "write", "write", "write", "write", "shell_exec"];
+    let toured = ["grep", "shell_exec", "edit", "shell_exec", "shell_exec", "subagent", "todo"];
+    assert_eq!(called, [&made[..], &toured].concat());
+    assert!(last.starts_with("Done."), "{last}");
+    let work = session.root.path().join("work");
+    assert_eq!(run(&work, "git log --format=%s"), "Add a calculator\n");
+    assert_eq!(run(&work, "git status --short"), " M calc.sh\n");
+}
+
+#[test]
+fn a_tour_that_may_not_write_says_what_to_do_in_an_empty_workspace() {
+    let mut session = Session::empty();
+    session.tools.retain(|tool| !matches!(*tool, "edit" | "write"));
+    let (called, last) = session.prompt("tour");
+    assert_eq!(called, ["read", "read", "list"]);
+    assert!(last.contains("build mode"), "{last}");
 }
 
 #[test]

@@ -10,12 +10,16 @@ use std::process::Command;
 pub(super) const BROKEN: &str = "mul() { echo $(($1 + $2)); }";
 pub(super) const MENDED: &str = "mul() { echo $(($1 * $2)); }";
 
-const FILES: &[(&str, &str)] = &[
+pub(super) const FILES: &[(&str, &str)] = &[
     ("AGENTS.md", include_str!("toy/AGENTS.md")),
     ("README.md", include_str!("toy/README.md")),
     ("calc.sh", include_str!("toy/calc.sh")),
     ("tests/run.sh", include_str!("toy/tests/run.sh")),
 ];
+
+/// Makes them one commit where they lie in a workspace; it may not have a repository or an author yet.
+pub(super) const COMMIT: &str = "git init --quiet && git add --all && \
+     git -c user.name=Gadget -c user.email=demo@gadget.invalid commit --quiet --message='Add a calculator'";
 
 #[derive(Debug, thiserror::Error)]
 pub enum ToyError {

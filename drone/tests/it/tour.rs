@@ -43,8 +43,18 @@ async fn the_tour_mends_the_bug_with_the_real_tools() {
     assert_eq!(world.hub.dispatch(order("Start the tour")).await, [true]);
     assert_eq!(world.hub.over().await, ChatTurnStatus::Finished);
     let (called, last) = told(&world);
-    let expected =
-        ["read", "read", "grep", "shell_exec", "edit", "shell_exec", "shell_exec", "subagent", "todo"];
+    let expected = [
+        "list",
+        "read",
+        "read",
+        "grep",
+        "shell_exec",
+        "edit",
+        "shell_exec",
+        "shell_exec",
+        "subagent",
+        "todo",
+    ];
     assert_eq!(called, expected, "{:?}", world.story());
     assert!(last.starts_with("says: Done."), "{last}");
     assert!(git(&world.project(), &["diff"]).await.contains("+mul() { echo $(($1 * $2)); }"));

@@ -16,37 +16,36 @@ const EMPTY: &str = "the directory is empty";
 
 /// The next answer of the tour whose prompt is at `prompt`.
 pub(super) fn answer(request: &Request, prompt: usize) -> Vec<Step> {
-    let nth = request.answers_since(prompt);
     let results = request.newest_results().join("\n");
-    // It has looked what is there instead of the toy.
-    let is_without_toy = request.has_called_since(prompt, "list");
-    match nth {
-        1 if !results.contains("mul()") => {
-            vec![Step::say("They are not here. What is?\n"), Step::call("list", json!({}))]
-        }
-        2 if is_without_toy => make_toy(request, &results),
-        3 if is_without_toy => vec![
+    let is_toy_made = request.has_called_since(prompt, "write");
+    match request.answers_since(prompt) {
+        0 => vec![
+            Step::think(
+                "The tour is a script, so this is no real thought. But everything that follows really happens. First I look what there is.",
+            ),
+            Step::say(
+                "Welcome to the demo tour. It is scripted, there is no AI in it; the tools, the files, the shell and git are real. First: what is in this workspace?\n",
+            ),
+            Step::call("list", json!({})),
+        ],
+        1 if results.contains(EMPTY) => make_toy(request),
+        2 if is_toy_made => vec![
             Step::say("They become the first commit.\n"),
             Step::call("shell_exec", json!({ "command": COMMIT })),
         ],
-        nth => walk(request, if is_without_toy { nth - 3 } else { nth }, prompt, &results),
+        nth => walk(request, if is_toy_made { nth - 3 } else { nth - 1 }, prompt, &results),
     }
 }
 
-fn make_toy(request: &Request, listing: &str) -> Vec<Step> {
-    if !listing.contains(EMPTY) {
-        return vec![Step::say(
-            "The tour needs its toy repository, and this workspace holds something else. Start a session with an empty project, or ask me to `list files`, `search WORDS` or `open FILE` here.",
-        )];
-    }
+fn make_toy(request: &Request) -> Vec<Step> {
     if !request.offers("write") {
         return vec![Step::say(
-            "The workspace is empty, and this session's mode does not let the agent write the tour's toy repository. Start the tour in build mode.",
+            "Nothing yet, and this session's mode does not let the agent write the toy repository that the tour works on. Start the tour in build mode.",
         )];
     }
     let files =
         FILES.iter().map(|(path, content)| Step::call("write", json!({ "path": path, "content": content })));
-    let said = "The workspace is empty, so I put the tour's toy into it: a calculator for the shell, and its tests.\n";
+    let said = "Nothing yet, so I put a toy into it: a calculator for the shell, and its tests.\n";
     std::iter::once(Step::say(said)).chain(files).collect()
 }
 
@@ -54,15 +53,16 @@ fn make_toy(request: &Request, listing: &str) -> Vec<Step> {
 fn walk(request: &Request, nth: usize, prompt: usize, results: &str) -> Vec<Step> {
     match nth {
         0 => vec![
-            Step::think(
-                "The tour is a script, so this is no real thought. But everything that follows really happens. First I look at the calculator and at its tests, both at once.",
-            ),
+            Step::think("The calculator and its tests belong together, so I read both at once."),
             Step::say(
-                "Welcome to the demo tour. It is scripted, there is no AI in it; the tools, the files, the shell and git are real. The toy that it works on is a small calculator, and one of its tests fails. I read the program and its tests side by side.\n",
+                "A small calculator, and one of its tests fails. I read the program and its tests side by side.\n",
             ),
             Step::call("read", json!({ "path": "calc.sh" })),
             Step::call("read", json!({ "path": "tests/run.sh" })),
         ],
+        1 if !results.contains("mul()") => vec![Step::say(
+            "The tour needs its toy repository, and this workspace holds something else. Start a session with an empty project, or ask me to `list files`, `search WORDS` or `open FILE` here.",
+        )],
         1 => vec![
             Step::say("Now where is multiplication defined and used?\n"),
             Step::call("grep", json!({ "pattern": "mul" })),

@@ -2,5 +2,5 @@
 //! cluster, or takes the one that it is given.
 #![cfg(test)]
 
-mod release;
 mod sessions;
+mod walls;

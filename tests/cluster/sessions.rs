@@ -12,7 +12,7 @@ use tests::ide::Ide;
 use tests::screen::Order;
 use tests::transcript::{Said, said, same};
 
-use crate::release::{Release, kubectl, until};
+use tests::release::{Release, kubectl, until};
 
 /// The demo provider answers; it is a script that uses the real tools.
 const PROMPT: &str = "Start the tour.";

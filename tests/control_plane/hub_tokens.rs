@@ -1,15 +1,12 @@
 //! Who is let in as a drone: the live pod of that drone, and nobody else.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
-use client::{Config, Incoming};
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::api::PostParams;
 use scripted_model::script::{Answer, Script, Step};
-use serde_json::json;
-use tests::deadline::{eventually, within};
+use tests::deadline::eventually;
+use tests::knock::knock;
 
 use crate::hub_stage::HubStage;
 
@@ -32,26 +29,6 @@ async fn token(stage: &HubStage, audience: &str, pod: Option<(&str, &str)>) -> R
     Ok(answer.status.context("the API server gave no token")?.token)
 }
 
-/// `Ok`: let in. Else what the hub says.
-async fn knock(stage: &HubStage, drone: &str, token: &str) -> Result<Result<(), String>> {
-    let payload = json!({ "registrationId": drone, "token": token });
-    let config = Config::new(&stage.origin())?;
-    let (client, mut incoming) = client::connect(config, move |_| std::future::ready(Ok(payload.clone())))?;
-    let told = within("an answer to a drone's CONNECT", async {
-        loop {
-            match incoming.recv().await {
-                Some(Incoming::Connected(_)) => return Ok(()),
-                Some(Incoming::Fatal(fatal)) => return Err(format!("{fatal:?}")),
-                Some(_) => {}
-                None => return Err("the client ended".to_owned()),
-            }
-        }
-    })
-    .await?;
-    let _closed = tokio::time::timeout(Duration::from_secs(5), client.close()).await;
-    Ok(told)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_the_live_pod_of_a_drone_is_let_in() -> Result<()> {
     let script = Script::new([Answer::new([Step::say("All is well.")])]);
@@ -71,14 +48,14 @@ async fn only_the_live_pod_of_a_drone_is_let_in() -> Result<()> {
         ("no pod", token(&stage, "gadget-hub", None).await?),
         ("no token", "e30.e30.e30".to_owned()),
     ] {
-        let told = knock(&stage, mine, &bad).await?;
+        let told = knock(&stage.origin(), mine, &bad).await?;
         ensure!(
             told.as_ref()
                 .is_err_and(|words| words.contains("Unauthorized") || words.contains("unauthorized")),
             "{what}: {told:?}"
         );
     }
-    ensure!(knock(&stage, mine, &good).await? == Ok(()), "{}", stage.complaints());
+    ensure!(knock(&stage.origin(), mine, &good).await? == Ok(()), "{}", stage.complaints());
 
     // The pod is replaced: its token is worth nothing any more.
     stage.delete::<Pod>(mine).await?;
@@ -90,7 +67,7 @@ async fn only_the_live_pod_of_a_drone_is_let_in() -> Result<()> {
     .with_context(|| stage.complaints())?;
     stage.busy(mine).await?;
     eventually("the old pod's token to be refused", || async {
-        Ok(knock(&stage, mine, &good).await?.is_err().then_some(()))
+        Ok(knock(&stage.origin(), mine, &good).await?.is_err().then_some(()))
     })
     .await
     .with_context(|| stage.complaints())

@@ -7,10 +7,15 @@ pub mod control_plane;
 pub mod deadline;
 pub mod gadget;
 pub mod ide;
+pub mod knock;
 pub mod lane;
 pub mod log;
+#[cfg(feature = "control-plane")]
+pub mod policy;
 pub mod processes;
 pub mod random;
+#[cfg(feature = "cluster")]
+pub mod release;
 pub mod repository;
 pub mod screen;
 pub mod stage;

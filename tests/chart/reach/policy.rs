@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use tests::policy::{Way, is_about, is_chosen};
 
 use super::address;
 
@@ -45,12 +46,6 @@ pub(super) struct World {
     pub(super) pods: Vec<Pod>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Ingress,
-    Egress,
-}
-
 /// The other end of a connection.
 struct End<'a> {
     address: IpAddr,
@@ -68,18 +63,14 @@ impl World {
     }
 
     fn passes(&self, way: Way, pod: &Pod, other: &End<'_>, to: Place) -> bool {
-        let mut policies = self.policies.iter().filter(|policy| selects(policy, way, pod)).peekable();
+        let mut policies = self
+            .policies
+            .iter()
+            .filter(|policy| is_about(policy, way, &pod.namespace, &pod.labels))
+            .peekable();
         // A pod that no policy selects is open.
         policies.peek().is_none() || policies.any(|policy| lets_through(policy, way, other, to))
     }
-}
-
-fn selects(policy: &NetworkPolicy, way: Way, pod: &Pod) -> bool {
-    let Some(spec) = &policy.spec else { return false };
-    let kind = if way == Way::Ingress { "Ingress" } else { "Egress" };
-    policy.metadata.namespace.as_ref() == Some(&pod.namespace)
-        && spec.policy_types.iter().flatten().any(|own| own == kind)
-        && spec.pod_selector.as_ref().is_none_or(|selector| matches(selector, &pod.labels))
 }
 
 fn lets_through(policy: &NetworkPolicy, way: Way, other: &End<'_>, to: Place) -> bool {
@@ -111,10 +102,10 @@ fn is_peer(peer: &NetworkPolicyPeer, own_namespace: &str, other: &End<'_>) -> bo
         None => pod.namespace == own_namespace,
         Some(selector) => {
             let labels = [("kubernetes.io/metadata.name".to_owned(), pod.namespace.clone())].into();
-            matches(selector, &labels)
+            is_chosen(selector, &labels)
         }
     };
-    namespace && peer.pod_selector.as_ref().is_none_or(|selector| matches(selector, &pod.labels))
+    namespace && peer.pod_selector.as_ref().is_none_or(|selector| is_chosen(selector, &pod.labels))
 }
 
 fn is_port(port: &NetworkPolicyPort, to: Place) -> bool {
@@ -130,20 +121,4 @@ fn is_port(port: &NetworkPolicyPort, to: Place) -> bool {
         (Some(IntOrString::String(_)), _) => false,
     };
     protocol == to.protocol && number
-}
-
-fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
-    let exact = selector.match_labels.iter().flatten().all(|(name, value)| labels.get(name) == Some(value));
-    let expressions = selector.match_expressions.iter().flatten().all(|expression| {
-        let value = labels.get(&expression.key);
-        let among = value.is_some_and(|value| expression.values.iter().flatten().any(|one| one == value));
-        match expression.operator.as_str() {
-            "In" => among,
-            "NotIn" => !among,
-            "Exists" => value.is_some(),
-            "DoesNotExist" => value.is_none(),
-            _ => false,
-        }
-    });
-    exact && expressions
 }

@@ -81,7 +81,7 @@ impl Place {
     }
 
     /// The supervisor, when it is alive.
-    pub(super) fn supervisor(&self) -> Option<i32> {
+    pub(crate) fn supervisor(&self) -> Option<i32> {
         let text = std::fs::read_to_string(self.path("supervisor.json")).ok()?;
         let recorded: Process = serde_json::from_str(&text).ok()?;
         (Process::of(recorded.pid)? == recorded).then_some(recorded.pid)

@@ -25,7 +25,7 @@ pub(crate) struct ClusterOptions {
 pub(super) async fn run(runner: &Runner, options: &ClusterOptions) -> Result<Outcome> {
     if let Some(kubeconfig) = &options.kubeconfig {
         return match kube::require(runner).await? {
-            Ok(programs) => tests(runner, &programs, kubeconfig, &options.registry).await,
+            Ok(programs) => tests(runner, &programs, kubeconfig, &options.registry, None).await,
             Err(missing) => Ok(Outcome::not_run(missing)),
         };
     }
@@ -40,7 +40,7 @@ pub(super) async fn run(runner: &Runner, options: &ClusterOptions) -> Result<Out
         return Ok(Outcome::not_run(missing));
     }
     let outcome = match cluster::up(runner, &place, true).await {
-        Ok(up) => tests(runner, &up.programs, &up.kubeconfig, "").await,
+        Ok(up) => tests(runner, &up.programs, &up.kubeconfig, "", Some(&place)).await,
         Err(error) => Err(error),
     };
     cluster::down(&place).await?;
@@ -65,11 +65,21 @@ async fn place() -> Result<Place> {
     Place::at(&cache.join(format!("{PREFIX}{}", std::process::id())))
 }
 
-async fn tests(runner: &Runner, programs: &Path, kubeconfig: &Path, registry: &str) -> Result<Outcome> {
+async fn tests(
+    runner: &Runner,
+    programs: &Path,
+    kubeconfig: &Path,
+    registry: &str,
+    own: Option<&Place>,
+) -> Result<Outcome> {
     let mut cargo = Command::new(workspace::cargo());
     cargo.current_dir(workspace::root()?).args(["test", "--package", "tests", "--features", "cluster"]);
     cargo.args(["--no-fail-fast", "--test", "cluster"]);
     cargo.env("KUBECONFIG", std::path::absolute(kubeconfig)?).env("GADGET_IMAGE_REGISTRY", registry);
     cargo.env("HELM", programs.join("helm")).env("GADGET_KUBE_BIN", programs);
+    // Into whose namespaces the tests may go.
+    if let Some(node) = own.and_then(Place::supervisor) {
+        cargo.env("GADGET_CLUSTER_NODE", node.to_string());
+    }
     rust::count(runner, &mut cargo).await
 }

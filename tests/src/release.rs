@@ -3,6 +3,9 @@
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use crate::api::Api;
+use crate::control_plane::programs::Programs;
+use crate::ide::Ide;
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume};
 use kube::api::{DeleteParams, ListParams};
@@ -13,15 +16,12 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tests::api::Api;
-use tests::control_plane::programs::Programs;
-use tests::ide::Ide;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// The definitions of the resources belong to one release, so all tests install the same one, one after the other.
-const NAMESPACE: &str = "gadget-test";
+pub const NAMESPACE: &str = "gadget-test";
 const NAME: &str = "gadget";
 static ONE: Mutex<()> = Mutex::const_new(());
 
@@ -29,10 +29,10 @@ static ONE: Mutex<()> = Mutex::const_new(());
 const PATIENCE: Duration = Duration::from_mins(3);
 const LOOK: Duration = Duration::from_millis(100);
 
-pub(crate) struct Release {
-    pub(crate) client: Client,
+pub struct Release {
+    pub client: Client,
     /// Signed in by the link that the notes tell of.
-    pub(crate) admin: Api,
+    pub admin: Api,
     hub: String,
     forward: Child,
     _only: MutexGuard<'static, ()>,
@@ -45,7 +45,12 @@ struct SignedIn {
 
 impl Release {
     /// Installs the chart with its default values, into a namespace where every pod must be restricted.
-    pub(crate) async fn install() -> Result<Self> {
+    pub async fn install() -> Result<Self> {
+        Self::install_with(&[]).await
+    }
+
+    /// `values`: helm's arguments.
+    pub async fn install_with(values: &[&str]) -> Result<Self> {
         let only = ONE.lock().await;
         let _chosen_already = rustls::crypto::ring::default_provider().install_default();
         let client = Client::try_default().await.context("no cluster: run `cargo xtask test cluster`")?;
@@ -57,7 +62,7 @@ impl Release {
         let registry = std::env::var("GADGET_IMAGE_REGISTRY").unwrap_or_default();
         let registry = format!("image.registry={registry}");
         let install = ["install", NAME, chart, "--namespace", NAMESPACE, "--set", &registry];
-        let notes = helm(&[&install[..], &["--wait", "--timeout", "2m"]].concat()).await;
+        let notes = helm(&[&install[..], values, &["--wait", "--timeout", "2m"]].concat()).await;
         let notes = match notes {
             Ok(notes) => notes,
             Err(error) => return Err(error.context(complaints().await)),
@@ -74,7 +79,7 @@ impl Release {
         Ok(Self { client, admin, hub, forward, _only: only })
     }
 
-    pub(crate) fn api<K>(&self) -> KubeApi<K>
+    pub fn api<K>(&self) -> KubeApi<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
@@ -82,7 +87,7 @@ impl Release {
     }
 
     /// A session of five lines, as the chart's README has it.
-    pub(crate) async fn apply(&self, name: &str) -> Result<()> {
+    pub async fn apply(&self, name: &str) -> Result<()> {
         let manifest = format!(
             "apiVersion: gadgetcode.dev/v1alpha1\n\
              kind: ChatSession\n\
@@ -100,7 +105,7 @@ impl Release {
     }
 
     /// A tab that has a session open which was made by kubectl, and the hub's document of it.
-    pub(crate) async fn open(&self, name: &str) -> Result<(Ide, Document)> {
+    pub async fn open(&self, name: &str) -> Result<(Ide, Document)> {
         let uid = self.api::<crds::ChatSession>().get(name).await?.metadata.uid.context("no uid")?;
         let document: Document = until("the hub to take the session in", async || {
             Ok(self.admin.session(&uid.as_str().into()).await.ok())
@@ -114,7 +119,7 @@ impl Release {
     }
 
     /// Waits until the object looks as it should.
-    pub(crate) async fn shows<K>(&self, name: &str, what: &str, is: impl Fn(&K) -> bool) -> Result<K>
+    pub async fn shows<K>(&self, name: &str, what: &str, is: impl Fn(&K) -> bool) -> Result<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -131,7 +136,7 @@ impl Release {
         }
     }
 
-    pub(crate) async fn gone<K>(&self, name: &str) -> Result<()>
+    pub async fn gone<K>(&self, name: &str) -> Result<()>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -144,13 +149,18 @@ impl Release {
         .await
     }
 
+    /// Where the tests reach the hub.
+    pub fn hub(&self) -> &str {
+        &self.hub
+    }
+
     /// A command in a drone's pod.
-    pub(crate) async fn in_pod(&self, pod: &str, command: &str) -> Result<String> {
+    pub async fn in_pod(&self, pod: &str, command: &str) -> Result<String> {
         kubectl(&["--namespace", NAMESPACE, "exec", pod, "--", "sh", "-c", command]).await
     }
 
     /// Uninstalls it. Nothing of it may be left, volumes included.
-    pub(crate) async fn remove(mut self) -> Result<()> {
+    pub async fn remove(mut self) -> Result<()> {
         self.forward.kill().await?;
         helm(&["uninstall", NAME, "--namespace", NAMESPACE, "--wait"]).await?;
         sweep(&self.client).await
@@ -216,7 +226,7 @@ async fn complaints() -> String {
     parts.join("\n")
 }
 
-pub(crate) async fn kubectl(arguments: &[&str]) -> Result<String> {
+pub async fn kubectl(arguments: &[&str]) -> Result<String> {
     run(program("kubectl")?.args(arguments)).await
 }
 
@@ -224,7 +234,7 @@ async fn helm(arguments: &[&str]) -> Result<String> {
     run(Command::from(Programs::find()?.helm()).args(arguments)).await
 }
 
-fn program(name: &str) -> Result<Command> {
+pub fn program(name: &str) -> Result<Command> {
     let mut command = Command::from(Programs::find()?.command(name));
     command.kill_on_drop(true);
     Ok(command)
@@ -238,7 +248,7 @@ async fn run(command: &mut Command) -> Result<String> {
 }
 
 /// Runs a program that reads what it is given.
-async fn fed(command: &mut Command, input: &[u8]) -> Result<String> {
+pub async fn fed(command: &mut Command, input: &[u8]) -> Result<String> {
     let name = format!("{:?}", command.as_std());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("failed to start {name}"))?;
@@ -253,7 +263,7 @@ fn said(name: &str, output: Output) -> Result<String> {
     Ok(stdout)
 }
 
-pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     let looking = async {
         loop {
             if let Some(found) = look().await? {

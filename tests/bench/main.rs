@@ -2,6 +2,8 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this program's output is its purpose")]
 
+#[cfg(feature = "cluster")]
+mod cluster;
 #[cfg(feature = "control-plane")]
 mod control_plane;
 mod drone;
@@ -30,6 +32,9 @@ const NAMES: &[&str] = &[
     // Needs the programs of Kubernetes, which `cargo xtask bench` builds.
     #[cfg(feature = "control-plane")]
     "control-plane",
+    // Needs a cluster with the images, which `cargo xtask bench` makes.
+    #[cfg(feature = "cluster")]
+    "cluster",
     "recovery",
 ];
 
@@ -80,6 +85,8 @@ async fn run(name: &str) -> Result<Vec<report::Figure>> {
         "reattach" => Box::pin(reattach::run()).await,
         #[cfg(feature = "control-plane")]
         "control-plane" => Box::pin(control_plane::run()).await,
+        #[cfg(feature = "cluster")]
+        "cluster" => Box::pin(cluster::run()).await,
         "recovery" => Box::pin(recovery::run()).await,
         other => bail!("there is no bench {other:?}"),
     }

@@ -198,9 +198,11 @@ async fn launch(
 ) -> Result<(Child, Ready, Lines<BufReader<ChildStdout>>)> {
     let Options { arguments, environment } = options;
     let log = std::fs::File::options().create(true).append(true).open(log_file(directory))?;
+    // Building it is no part of its start.
+    let program = program().await?;
     // A port that was just left may still be taken for a moment.
     let started = eventually("the start of gadget local", || async {
-        let mut process = Command::new(program().await?)
+        let mut process = Command::new(program)
             .args(["local", "--json", "--listen", &listen.to_string(), "--data"])
             .arg(data(directory))
             .args(arguments)

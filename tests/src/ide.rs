@@ -128,6 +128,14 @@ impl Ide {
         .await
     }
 
+    /// A later connection than the first one.
+    pub async fn reconnected(&self) -> Result<Connection> {
+        eventually("another connection to the hub", || async {
+            Ok(self.connection().await.ok().filter(|connection| connection.epoch() > 1))
+        })
+        .await
+    }
+
     /// Asks on the connection of this moment.
     pub async fn ask<T: serde::de::DeserializeOwned>(
         &self,
@@ -158,6 +166,18 @@ impl Ide {
             self.ask(name::REQUEST_SESSION_LOCK, &args).await?;
         if !success || id != session.id.as_str() {
             bail!("the session is not given: {success} {id} {detail:?}");
+        }
+        Ok(())
+    }
+
+    /// Reads along what another tab's session says, from where this one was.
+    pub async fn follow(&self, session: &ChatSessionId) -> Result<()> {
+        *self.shared.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.clone());
+        let request =
+            json!({ "chatSessionId": session, "lastSeq": self.shared.screen(|screen| screen.last_seq()) });
+        let (success, detail): (bool, Value) = self.ask(name::FOLLOW_SESSION, &(request,)).await?;
+        if !success {
+            bail!("the session cannot be followed: {detail}");
         }
         Ok(())
     }

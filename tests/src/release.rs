@@ -106,6 +106,11 @@ impl Release {
 
     /// A tab that has a session open which was made by kubectl, and the hub's document of it.
     pub async fn open(&self, name: &str) -> Result<(Ide, Document)> {
+        self.open_at(&self.hub, name).await
+    }
+
+    /// The same by another address of the hub.
+    pub async fn open_at(&self, hub: &str, name: &str) -> Result<(Ide, Document)> {
         let uid = self.api::<crds::ChatSession>().get(name).await?.metadata.uid.context("no uid")?;
         let document: Document = until("the hub to take the session in", async || {
             Ok(self.admin.session(&uid.as_str().into()).await.ok())
@@ -113,7 +118,7 @@ impl Release {
         .await?;
         let project: Project =
             self.admin.call(Method::GET, &format!("/projects/{}", document.project), None).await?;
-        let ide = Ide::connect_to(&self.hub, self.admin.token(), name).await?;
+        let ide = Ide::connect_to(hub, self.admin.token(), name).await?;
         ide.open(&project, &document).await?;
         Ok((ide, document))
     }

@@ -48,6 +48,7 @@ mod acks;
 mod args;
 mod config;
 mod connection;
+mod dial;
 mod event;
 mod packet;
 mod policy;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::connection::{Connection, Responder};
+use crate::dial::dial;
 use crate::event::{ConnectError, Event, Incoming, Loss};
 use crate::packet::{self, Namespace, OpenPacket, Packet};
 
@@ -49,20 +50,22 @@ pub(crate) async fn open(
     config: &Config,
     namespace: &Namespace,
     connector: Connector,
+    patience: Duration,
     auth: &serde_json::Value,
 ) -> Result<Granted, ConnectError> {
+    let stream = dial(&config.url, patience).await.map_err(|error| dial_failed(error.into()))?;
     let limits = WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES)
         .max_message_size(Some(config.max_incoming_bytes))
         .max_frame_size(Some(config.max_incoming_bytes));
-    let dial = tokio_tungstenite::connect_async_tls_with_config(
+    let upgrade = tokio_tungstenite::client_async_tls_with_config(
         config.url.as_str(),
+        stream,
         Some(limits),
-        true,
         Some(connector),
     );
-    let (mut socket, _response) = dial.await.map_err(dial_failed)?;
+    let (mut socket, _response) = upgrade.await.map_err(dial_failed)?;
     let mut opened: Option<OpenPacket> = None;
     loop {
         let message = socket.next().await.ok_or(ConnectError::Closed)?.map_err(dial_failed)?;

@@ -5,40 +5,43 @@ use crds::ChatSession;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, PostParams};
+use protocol::value::DronePhase;
 use serde_json::json;
+use tests::deadline::eventually;
 use tests::release::Release;
 use tokio::time::Instant;
 
 use super::sight::{Sight, Step};
 use crate::sample::Sample;
 
-/// The stages of a start, in their order; the last one is the whole.
-pub(super) const STAGES: [&str; 6] = ["API", "schedule", "volume and sandbox", "start", "connect", "all"];
+/// The stages of a start as its pod shows them, in their order.
+pub(super) const STAGES: [&str; 3] = ["API", "schedule", "volume, sandbox and start as the kubelet tells"];
 
 /// What a start is made of, and an end.
 pub(super) struct Starts {
     pub(super) stages: [Sample; STAGES.len()],
+    /// Until it can be used: the bare pod is ready, the drone is connected.
+    pub(super) usable: Sample,
+    /// Until the cluster says that it is ready.
+    pub(super) ready: Sample,
     pub(super) gone: Sample,
 }
 
 impl Starts {
     pub(super) fn new() -> Result<Self> {
         let empty = || Sample::new();
-        Ok(Self { stages: [empty()?, empty()?, empty()?, empty()?, empty()?, empty()?], gone: empty()? })
+        let stages = [empty()?, empty()?, empty()?];
+        Ok(Self { stages, usable: empty()?, ready: empty()?, gone: empty()? })
     }
 
-    pub(super) fn whole(&self) -> &Sample {
-        &self.stages[STAGES.len() - 1]
-    }
-
-    fn record(&mut self, began: Instant, seen: &[Instant]) -> Result<()> {
-        let [parts @ .., whole] = &mut self.stages;
+    fn record(&mut self, began: Instant, stages: &[Instant], usable: Instant, ready: Instant) -> Result<()> {
         let mut before = began;
-        for (part, &at) in parts.iter_mut().zip(seen) {
-            part.record(at.saturating_duration_since(before))?;
-            before = before.max(at);
+        for (stage, &at) in self.stages.iter_mut().zip(stages) {
+            stage.record(at.saturating_duration_since(before))?;
+            before = at;
         }
-        whole.record(before - began)
+        self.usable.record(usable - began)?;
+        self.ready.record(ready - began)
     }
 }
 
@@ -54,12 +57,7 @@ fn is_running(pod: Option<&Pod>) -> bool {
 
 /// Up to the running container; what is called ready differs.
 fn to_running() -> Vec<Step<Pod>> {
-    vec![
-        Box::new(|pod| pod.is_some()),
-        Box::new(|pod| condition(pod, "PodScheduled")),
-        Box::new(|pod| condition(pod, "PodReadyToStartContainers")),
-        Box::new(is_running),
-    ]
+    vec![Box::new(|pod| pod.is_some()), Box::new(|pod| condition(pod, "PodScheduled")), Box::new(is_running)]
 }
 
 pub(super) fn is_ready(session: Option<&ChatSession>) -> bool {
@@ -76,12 +74,12 @@ pub(super) fn bare(drone: &Pod) -> Result<Pod> {
     let mut spec = drone.spec.clone().context("a pod has a spec")?;
     spec.node_name = None;
     let container = spec.containers.first_mut().context("a pod has a container")?;
-    container.command = Some(vec!["sleep".into(), "1000000".into()]);
+    // Ends at SIGTERM, as a drone does.
+    let idle = "trap 'exit 0' TERM; sleep 1000000 & wait";
+    container.command = Some(["sh", "-c", idle].map(str::to_owned).to_vec());
     container.args = None;
     (container.startup_probe, container.readiness_probe, container.liveness_probe) = (None, None, None);
     container.lifecycle = None;
-    // A sleeping process does not hear of SIGTERM.
-    spec.termination_grace_period_seconds = Some(0);
     Ok(Pod { spec: Some(spec), ..Pod::default() })
 }
 
@@ -110,7 +108,9 @@ pub(super) async fn bare_round(
     let began = Instant::now();
     claims.create(&PostParams::default(), &new_claim).await?;
     pods.create(&PostParams::default(), &pod).await?;
-    starts.record(began, &sight.end().await?)?;
+    let seen = sight.end().await?;
+    let ready = *seen.last().context("a pod has a last stage")?;
+    starts.record(began, &seen, ready, ready)?;
 
     let sight = Sight::of(pods.clone(), &name, gone()).await?;
     let began = Instant::now();
@@ -118,6 +118,18 @@ pub(super) async fn bare_round(
     starts.gone.record(sight.last().await? - began)?;
     claims.delete(&name, &DeleteParams::default()).await?;
     Ok(())
+}
+
+/// When the hub first says so, to some ten milliseconds.
+async fn connected(release: &Release, name: &str) -> Result<Instant> {
+    eventually("the drone to be connected", || async {
+        let drones = release.admin.drones().await?;
+        let is_there = drones.iter().any(|drone| {
+            drone.id.as_str() == name && matches!(drone.phase, DronePhase::Available | DronePhase::Busy)
+        });
+        Ok(is_there.then(Instant::now))
+    })
+    .await
 }
 
 pub(super) async fn session_round(release: &Release, number: usize, starts: &mut Starts) -> Result<()> {
@@ -133,9 +145,8 @@ pub(super) async fn session_round(release: &Release, number: usize, starts: &mut
     let ready = Sight::of(sessions.clone(), &name, vec![Box::new(is_ready)]).await?;
     let began = Instant::now();
     sessions.create(&PostParams::default(), &session).await?;
-    let mut seen = pod.end().await?;
-    seen.push(ready.last().await?);
-    starts.record(began, &seen)?;
+    let connected = connected(release, &name).await?;
+    starts.record(began, &pod.end().await?, connected, ready.last().await?)?;
 
     let pod = Sight::of(release.api::<Pod>(), &name, gone()).await?;
     let whole = Sight::of(sessions.clone(), &name, gone()).await?;

@@ -12,6 +12,7 @@ mod import;
 mod link;
 mod place;
 mod require;
+mod scratch;
 mod settings;
 mod stage;
 mod status;
@@ -26,6 +27,7 @@ use clap::{Args, Subcommand};
 pub(crate) use crate::cluster::down::down;
 pub(crate) use crate::cluster::place::Place;
 pub(crate) use crate::cluster::require::check as require;
+pub(crate) use crate::cluster::scratch::scratch;
 pub(crate) use crate::cluster::up::up;
 use crate::process::Runner;
 

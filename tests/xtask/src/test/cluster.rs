@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use tokio::process::Command;
 
@@ -29,7 +29,7 @@ pub(super) async fn run(runner: &Runner, options: &ClusterOptions) -> Result<Out
             Err(missing) => Ok(Outcome::not_run(missing)),
         };
     }
-    let place = place().await?;
+    let place = cluster::scratch().await?;
     if let Err(missing) = cluster::require(runner, &place).await? {
         return Ok(Outcome::not_run(missing));
     }
@@ -45,24 +45,6 @@ pub(super) async fn run(runner: &Runner, options: &ClusterOptions) -> Result<Out
     };
     cluster::down(&place).await?;
     outcome
-}
-
-/// Not the one of `cargo xtask cluster`, which somebody may be using, nor that of another run that goes on.
-async fn place() -> Result<Place> {
-    const PREFIX: &str = "cluster-test-";
-    let cache = workspace::cache()?;
-    std::fs::create_dir_all(&cache).with_context(|| format!("failed to create {}", cache.display()))?;
-    for entry in std::fs::read_dir(&cache).with_context(|| format!("failed to read {}", cache.display()))? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let run = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|pid| pid.parse().ok());
-        let Some(run) = run else { continue };
-        // Of one that was killed, so that it took nothing away.
-        if nix::sys::signal::kill(nix::unistd::Pid::from_raw(run), None).is_err() {
-            cluster::down(&Place::at(&entry.path())?).await?;
-        }
-    }
-    Place::at(&cache.join(format!("{PREFIX}{}", std::process::id())))
 }
 
 async fn tests(

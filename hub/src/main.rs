@@ -40,8 +40,13 @@ async fn main() -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     let serving = serve::run(Arc::clone(&app), router::router(Arc::clone(&app)), listener, shutdown.clone());
     let mut serving = pin!(serving);
+    let asking = async {
+        app.providers.probe_first(&app.config.providers).await;
+        std::future::pending().await
+    };
     let served = tokio::select! {
         served = &mut serving => served,
+        never = asking => never,
         () = stopped => {
             shutdown.cancel();
             serving.await

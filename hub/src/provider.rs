@@ -4,6 +4,7 @@
 //! the proxy adds next to nothing to a call; whoever changes a record does it through [`Providers`], which keeps both
 //! the same.
 
+mod first_probe;
 pub mod key;
 pub mod probe;
 mod reload;

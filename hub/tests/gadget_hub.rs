@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use scripted_model::ScriptedModel;
+use scripted_model::script::Script;
 use serde_json::{Value, json};
 
 struct Hub {
@@ -125,6 +127,42 @@ async fn a_link_that_is_printed_beside_the_running_hub_signs_the_administrator_i
     let wrong = invite("ada");
     assert!(!wrong.status.success());
     assert!(String::from_utf8(wrong.stderr).unwrap().contains("e-mail"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_server_of_the_settings_is_asked_what_it_offers_though_it_comes_up_after_the_hub() {
+    let dir = tempfile::tempdir().unwrap();
+    let password = dir.path().join("password");
+    std::fs::write(&password, "correct horse").unwrap();
+    // Nobody listens there yet.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = command(&dir.path().join("data"));
+    command.args(["--openai", &format!("http://{address}/v1"), "--admin-email", "root@example.org"]);
+    let hub = start(command.arg("--admin-password-file").arg(&password));
+    let client = client();
+    let sign_in = json!({ "email": "root@example.org", "password": "correct horse" });
+    let sign_in = client.post(format!("{}/api/v1/auth/sign-in", hub.url)).json(&sign_in);
+    let signed_in: Value = sign_in.send().await.unwrap().json().await.unwrap();
+    let get = async |path: &str| -> Value {
+        let request = client.get(format!("{}/api/v1/{path}", hub.url));
+        request.bearer_auth(signed_in["token"].as_str().unwrap()).send().await.unwrap().json().await.unwrap()
+    };
+    let provider = async |is: fn(&Value) -> bool| {
+        let looking = async {
+            while !get("providers").await["items"].as_array().unwrap().iter().any(is) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), looking).await
+    };
+    provider(|provider| provider["name"] == "openai" && provider["probeError"].is_string())
+        .await
+        .expect("it is to be asked in vain first");
+    let _server = ScriptedModel::of(Script::default()).serve(address).await.unwrap();
+    provider(|provider| provider["name"] == "openai" && provider["models"][0]["id"] == "scripted")
+        .await
+        .expect("it is to be asked again");
+    assert_eq!(hub.stop(Signal::SIGTERM), Some(0));
 }
 
 #[cfg(not(feature = "kube"))]

@@ -25,6 +25,9 @@ pub(crate) struct HubArgs {
     /// Directory for the store, the hub's keys and workspaces; one hub at a time
     #[arg(long, value_name = "DIR", env = "GADGET_DATA", global = true)]
     data: Option<PathBuf>,
+    /// How long to wait for another hub that has the directory and is about to end
+    #[arg(long, value_name = "TIME", env = "GADGET_WAIT_FOR_DATA", default_value = "0s", value_parser = time)]
+    pub(crate) wait_for_data: Duration,
     /// Where people and drones reach the hub [default: the address listened on]
     #[arg(long, value_name = "URL", env = "GADGET_PUBLIC_URL", global = true)]
     public_url: Option<Url>,
@@ -154,6 +157,7 @@ impl HubArgs {
             command: _,
             listen: _,
             data: _,
+            wait_for_data: _,
             public_url: _,
             fleet: _,
             namespace: _,

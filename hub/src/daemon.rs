@@ -15,14 +15,18 @@ use hub::fleet::SharedFleet;
 #[cfg(feature = "kube")]
 use hub::fleet::kube::{KubeConfig, KubeFleet};
 use hub::fleet::process::{Layout, ProcessConfig, ProcessFleet, Program, RestartPolicy};
+use hub::store::lock::{DataLock, LockError, LockedBy};
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{FleetKind, HubArgs, LogFormat, own_url};
 
 /// How long a drone may take to stop.
 const DRONE_GRACE: Duration = Duration::from_secs(30);
+/// Between two looks whether another hub has ended.
+const LOCK_LOOK: Duration = Duration::from_millis(50);
 
 pub(crate) fn log_to_stderr(format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env()?;
@@ -40,6 +44,26 @@ pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     Ok(async move {
         tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
     })
+}
+
+/// The data directory for this hub alone. Where pods are replaced the hub before this one may still be ending.
+pub(crate) async fn lock(args: &HubArgs) -> anyhow::Result<DataLock> {
+    let data = args.data()?;
+    let deadline = Instant::now() + args.wait_for_data;
+    let mut waits = false;
+    loop {
+        match DataLock::acquire(data) {
+            Err(LockError::Held(by)) if Instant::now() < deadline => {
+                if !waits {
+                    let LockedBy { dir, pid } = by;
+                    tracing::info!(?pid, "waits for another hub to let go of {}", dir.display());
+                }
+                waits = true;
+                tokio::time::sleep(LOCK_LOOK).await;
+            }
+            locked => return Ok(locked?),
+        }
+    }
 }
 
 /// What runs the hub's drones.

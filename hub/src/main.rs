@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use hub::store::lock::DataLock;
 use hub::{app, router, serve};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +22,11 @@ async fn main() -> anyhow::Result<()> {
         return daemon::invite(&args, account);
     }
     daemon::log_to_stderr(args.log_format)?;
-    let lock = DataLock::acquire(args.data()?)?;
+    let mut stopped = pin!(daemon::stop_signal()?);
+    let lock = tokio::select! {
+        lock = daemon::lock(&args) => lock?,
+        () = &mut stopped => return Ok(()),
+    };
     let listener = TcpListener::bind(args.listen).await.with_context(|| {
         format!("failed to listen on {}; choose another address with --listen", args.listen)
     })?;
@@ -35,7 +38,6 @@ async fn main() -> anyhow::Result<()> {
     if let Some((email, password_file)) = admin {
         daemon::ensure_admin(&app, &email, &password_file).await?;
     }
-    let stopped = daemon::stop_signal()?;
     tracing::info!(url = %app.config.public_url, "the hub listens on {bound}");
     let shutdown = CancellationToken::new();
     let serving = serve::run(Arc::clone(&app), router::router(Arc::clone(&app)), listener, shutdown.clone());

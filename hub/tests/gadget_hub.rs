@@ -165,6 +165,30 @@ async fn a_model_server_of_the_settings_is_asked_what_it_offers_though_it_comes_
     assert_eq!(hub.stop(Signal::SIGTERM), Some(0));
 }
 
+#[test]
+fn a_hub_that_is_to_wait_takes_over_from_one_that_ends_and_can_be_told_to_stop_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = start(&mut command(dir.path()));
+    let waiting = || {
+        let mut command = command(dir.path());
+        command.args(["--wait-for-data", "1m", "--log-format", "json"]).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        log.read_line(&mut line).unwrap();
+        assert!(line.contains("waits for another hub to let go of"), "{line}");
+        (Hub { child, url: String::new(), log: None }, log)
+    };
+    let (told_to_stop, _log) = waiting();
+    assert_eq!(told_to_stop.stop(Signal::SIGTERM), Some(0));
+    let (second, mut log) = waiting();
+    assert_eq!(first.stop(Signal::SIGTERM), Some(0));
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    assert!(line.contains("the hub listens on"), "{line}");
+    assert_eq!(second.stop(Signal::SIGTERM), Some(0));
+}
+
 #[cfg(not(feature = "kube"))]
 #[test]
 fn a_hub_that_was_built_without_the_cluster_says_so() {

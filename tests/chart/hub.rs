@@ -14,6 +14,7 @@ fn by_default_the_hub_listens_keeps_its_data_on_the_volume_and_runs_drones_as_po
     let expected = [
         ("GADGET_LISTEN", "0.0.0.0:8420"),
         ("GADGET_DATA", "/data"),
+        ("GADGET_WAIT_FOR_DATA", "60s"),
         ("GADGET_FLEET", "kube"),
         ("GADGET_NAMESPACE", "tools"),
         ("GADGET_CLASS", "default"),
@@ -34,6 +35,7 @@ fn each_setting_of_the_hub_reaches_it() -> Result<()> {
     let expected = [
         ("GADGET_LISTEN", "0.0.0.0:8420"),
         ("GADGET_DATA", "/data"),
+        ("GADGET_WAIT_FOR_DATA", "90s"),
         ("GADGET_FLEET", "kube"),
         ("GADGET_NAMESPACE", "agents-drones"),
         ("GADGET_CLASS", "large"),

@@ -10,6 +10,9 @@
   value: 0.0.0.0:8420
 - name: GADGET_DATA
   value: /data
+{{- /* A pod that is deleted is replaced while it still ends. */}}
+- name: GADGET_WAIT_FOR_DATA
+  value: {{ printf "%ds" (add .Values.hub.terminationGracePeriodSeconds 30) }}
 - name: GADGET_FLEET
   value: kube
 - name: GADGET_NAMESPACE

@@ -58,6 +58,9 @@ pub struct Exit {
     pub duration_ms: u64,
     /// Processes that were still there when the command itself had ended, and were stopped.
     pub leftovers: usize,
+    /// Processes that the kernel ended meanwhile, of this command or beside it, because the memory was used up.
+    #[serde(default)]
+    pub out_of_memory: u64,
     /// Processes that could not be stopped.
     pub survivors: usize,
     /// The kernel kept the command's writes where they belong.

@@ -31,12 +31,25 @@ pub(super) fn be_the_first_to_go() {
 
 /// Three quarters of what there is, so that a single process hits its own limit before the container does.
 pub fn most_of_the_memory() -> u64 {
+    all_memory().unwrap_or(8 * 1024 * 1024 * 1024) / 4 * 3
+}
+
+/// What this container has, else the machine.
+pub(super) fn all_memory() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
     let container = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
         .iter()
         .find_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok());
-    let all = machine.into_iter().chain(container).min().unwrap_or(8 * 1024 * 1024 * 1024);
-    all / 4 * 3
+    machine.into_iter().chain(container).min()
+}
+
+/// How many processes of this container the kernel has ended so far because the memory was used up. 0 where it does not
+/// count them.
+pub(super) fn out_of_memory() -> u64 {
+    ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"]
+        .iter()
+        .find_map(|file| kills(&fs::read_to_string(file).ok()?))
+        .unwrap_or_default()
 }
 
 fn lower(resource: Resource, wanted: u64) -> Result<(), Errno> {
@@ -51,9 +64,20 @@ fn total(meminfo: &str) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
+fn kills(counts: &str) -> Option<u64> {
+    counts.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kills_for_memory_are_counted_by_both_kinds_of_control_groups() {
+        assert_eq!(kills("low 0\nhigh 0\nmax 9\noom 3\noom_kill 2\noom_group_kill 0\n"), Some(2));
+        assert_eq!(kills("oom_kill_disable 0\nunder_oom 0\noom_kill 4\n"), Some(4));
+        assert_eq!(kills("oom_kill_disable 0\nunder_oom 0\n"), None);
+    }
 
     #[test]
     fn the_memory_limit_is_below_what_the_machine_has() {

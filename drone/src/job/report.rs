@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::directory::{Exit, JobDirectory, Reason};
+use super::limits;
 use super::tail::{Ends, ends};
 use crate::tool::{Outcome, ToolError};
 
@@ -91,6 +92,10 @@ fn ending(exit: &Exit) -> String {
         (_, None, Some(signal)) => format!("[ended by signal {signal} {took}]"),
         (_, None, None) => format!("[ended {took}]"),
     };
+    if exit.out_of_memory > 0 {
+        text += "\n";
+        text += &out_of_memory(exit.out_of_memory, limits::all_memory());
+    }
     match exit.leftovers {
         0 => {}
         1 => text += "\n[a process that it had left behind was ended with it]",
@@ -102,6 +107,13 @@ fn ending(exit: &Exit) -> String {
         let _infallible = write!(text, "\n[{} processes could not be ended]", exit.survivors);
     }
     text
+}
+
+/// What the exit code does not tell: that of a pipe is the last program's.
+fn out_of_memory(ended: u64, memory: Option<u64>) -> String {
+    let processes = if ended == 1 { "a process was".to_owned() } else { format!("{ended} processes were") };
+    let all = memory.map(|bytes| format!(" of {} MiB", bytes >> 20)).unwrap_or_default();
+    format!("[{processes} killed because all memory{all} was used up; use less, or do fewer things at once]")
 }
 
 type Shown = (String, u64, Option<PathBuf>);
@@ -152,7 +164,16 @@ mod tests {
     use super::*;
 
     fn exit(code: Option<i32>, signal: Option<i32>, reason: Reason) -> Exit {
-        Exit { code, signal, reason, duration_ms: 1234, leftovers: 0, survivors: 0, confined: true }
+        Exit {
+            code,
+            signal,
+            reason,
+            duration_ms: 1234,
+            leftovers: 0,
+            out_of_memory: 0,
+            survivors: 0,
+            confined: true,
+        }
     }
 
     fn job(stdout: &str, stderr: &str) -> (tempfile::TempDir, JobDirectory, PathBuf) {
@@ -172,6 +193,20 @@ mod tests {
         assert_eq!(outcome.text, "out\n[stderr]\nerr\n[exit code 2 after 1.2 s]");
         assert!(outcome.is_error);
         assert_eq!(outcome.data.unwrap()["exitCode"], 2);
+    }
+
+    #[test]
+    fn processes_that_were_killed_for_memory_are_told_whatever_the_exit_code() {
+        let (_workspace, job, spill) = job("out\n", "");
+        let exit = Exit { out_of_memory: 2, ..exit(Some(0), None, Reason::Ended) };
+        let text = outcome(&exit, &job, &spill).text;
+        assert!(
+            text.starts_with(
+                "out\n[exit code 0 after 1.2 s]\n[2 processes were killed because all memory of "
+            )
+        );
+        let expected = "[a process was killed because all memory of 256 MiB was used up; use less, or do fewer things at once]";
+        assert_eq!(out_of_memory(1, Some(256 << 20)), expected);
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Signals {
 }
 
 async fn carry_out(directory: &JobDirectory, spec: &Spec, signals: &mut Signals) -> Exit {
-    let started = Instant::now();
+    let (started, ended_before) = (Instant::now(), limits::out_of_memory());
     let finish = |end, reason, confined| {
         let (code, signal) = match end {
             Some(End::Code(code)) => (Some(code), None),
@@ -86,7 +86,8 @@ async fn carry_out(directory: &JobDirectory, spec: &Spec, signals: &mut Signals)
             None => (None, None),
         };
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Exit { code, signal, reason, duration_ms, leftovers: 0, survivors: 0, confined }
+        let out_of_memory = limits::out_of_memory().saturating_sub(ended_before);
+        Exit { code, signal, reason, duration_ms, leftovers: 0, out_of_memory, survivors: 0, confined }
     };
     let (shell, confined) = match start(directory, spec) {
         Ok(started) => started,

@@ -24,6 +24,7 @@ fn exit() -> Exit {
         reason: Reason::Ended,
         duration_ms: 1,
         leftovers: 0,
+        out_of_memory: 0,
         survivors: 0,
         confined: true,
     }

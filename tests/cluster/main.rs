@@ -2,5 +2,10 @@
 //! cluster, or takes the one that it is given.
 #![cfg(test)]
 
+mod chaos;
+mod node;
+mod servers;
 mod sessions;
+mod stage;
 mod walls;
+mod work;

@@ -28,7 +28,7 @@ use tests::control_plane::proxy::Proxy;
 use tests::control_plane::storage::Storage;
 use tests::control_plane::{ControlPlane, Options, programs};
 use tests::deadline::eventually;
-use tests::ide::{Heard, Ide};
+use tests::ide::Ide;
 
 pub(crate) const NAMESPACE: &str = "gadget";
 const PASSWORD: &str = "correct horse battery staple";
@@ -258,13 +258,7 @@ impl HubStage {
         what: &str,
         like: impl Fn(&DroneStatusEvent) -> bool,
     ) -> Result<DroneStatusEvent> {
-        let told = |heard: &Heard| {
-            let first = heard.args.clone().into_vec().into_iter().next()?;
-            serde_json::from_str::<DroneStatusEvent>(first.get()).ok().filter(&like)
-        };
-        let heard = ide.hears(what, |heard| heard.name == "droneStatus" && told(heard).is_some()).await;
-        let heard = heard.with_context(|| format!("{:#?}\n{}", ide.heard(), self.complaints()))?;
-        told(&heard).context("it was heard")
+        ide.told(what, like).await.with_context(|| self.complaints())
     }
 
     /// What the hub has written since it was started last.

@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 use client::{Args, AuthError, Client, Config, Connection, Fatal, Incoming};
 use jiff::Timestamp;
 use protocol::assemble::Assembled;
-use protocol::document::{ChatSession, Project};
+use protocol::document::{Block, ChatSession, Project};
 use protocol::event::{EventName, Meta, RawEvent};
-use protocol::ide::{IdeAuth, name};
+use protocol::ide::{DroneStatusEvent, IdeAuth, name};
 use protocol::ids::{ChatSessionId, DroneId, TurnId};
 use protocol::value::ChatTurnStatus;
 use serde::Deserialize;
@@ -33,6 +33,14 @@ pub struct Heard {
     pub epoch: u64,
     pub name: String,
     pub args: Args,
+}
+
+impl Heard {
+    fn drone_status(&self) -> Option<DroneStatusEvent> {
+        let first =
+            self.args.clone().into_vec().into_iter().next().filter(|_| self.name == name::DRONE_STATUS)?;
+        serde_json::from_str(first.get()).ok()
+    }
 }
 
 #[derive(Debug)]
@@ -216,6 +224,31 @@ impl Ide {
         shared.drawn.wait("events on the screen", enough).await
     }
 
+    /// Waits until these words are on the screen: of what the turn thinks or says.
+    pub async fn reads(&self, turn: &TurnId, words: &str) -> Result<()> {
+        let shared = &self.shared;
+        let is_there = |block: &Block| match block {
+            Block::Thinking { content, .. } | Block::Responding { content, .. } => content.contains(words),
+            Block::Tool { .. } => false,
+        };
+        let there = |_: &[EventName]| {
+            let blocks = shared.screen(|screen| screen.turn(turn)).blocks;
+            blocks.iter().any(is_there).then_some(())
+        };
+        shared.drawn.wait(words, there).await
+    }
+
+    /// Waits until the hub says something of the drone.
+    pub async fn told(
+        &self,
+        what: &str,
+        like: impl Fn(&DroneStatusEvent) -> bool,
+    ) -> Result<DroneStatusEvent> {
+        let told = |heard: &[Heard]| heard.iter().filter_map(Heard::drone_status).find(|told| like(told));
+        let found = self.shared.heard.wait(what, told).await;
+        found.with_context(|| format!("the hub said {:#?}", self.heard()))
+    }
+
     /// Waits for an event that is not of a turn.
     pub async fn hears(&self, what: &str, mut like: impl FnMut(&Heard) -> bool) -> Result<Heard> {
         self.shared.heard.wait(what, |heard| heard.iter().find(|heard| like(heard)).cloned()).await
@@ -223,6 +256,11 @@ impl Ide {
 
     pub fn heard(&self) -> Vec<Heard> {
         self.shared.heard.read(|heard| heard.clone())
+    }
+
+    /// All that the hub has said of the drone so far.
+    pub fn drone_statuses(&self) -> Vec<DroneStatusEvent> {
+        self.shared.heard.read(|heard| heard.iter().filter_map(Heard::drone_status).collect())
     }
 
     pub fn turn(&self, turn: &TurnId) -> Assembled {

@@ -15,6 +15,7 @@ use crate::api::Api;
 use crate::gadget::Gadget;
 use crate::ide::Ide;
 use crate::repository::checkout_in;
+use crate::screen::Order;
 use crate::transcript::{Said, all_ended_well, said, same, scripted};
 
 /// Milliseconds between two words of the model, for which a turn takes some two seconds.
@@ -94,7 +95,51 @@ pub struct Account {
     pub repeated_calls: u32,
 }
 
+/// A turn that is over, beside what it should have been.
+#[derive(Debug)]
+pub struct Outcome<'a> {
+    pub answers: &'a [Answer],
+    /// Each of them is in what the commands have left behind, once.
+    pub lines: &'a [&'a str],
+    pub ran: &'a str,
+    pub stored: &'a ChatTurn,
+    /// How it ended, and what is to be seen of it.
+    pub status: ChatTurnStatus,
+    pub screen: &'a Assembled,
+    pub order: &'a Order,
+}
+
 impl Account {
+    pub fn of(outcome: &Outcome<'_>) -> Result<Self> {
+        let Outcome { answers, lines, ran, stored, status: _, screen, order: _ } = outcome;
+        let is_stopped =
+            |call: &&ToolCall| call.is_error && STOPPED.iter().any(|words| call.response.contains(words));
+        let mut account = Self {
+            stopped: stored.tool_calls.iter().filter(is_stopped).count(),
+            attempts: stored.attempts.saturating_sub(1),
+            repeated_calls: stored.stats.retries,
+            ..Self::default()
+        };
+        for (place, blocks) in [("store", &stored.blocks), ("screen", &screen.blocks)] {
+            let said = said(blocks)?;
+            for piece in pieces(answers) {
+                account
+                    .count(format!("{place}: {piece:?}"), said.iter().map(|said| times(&piece, said)).sum());
+            }
+        }
+        for line in *lines {
+            account.count(format!("workspace: {line}"), ran.lines().filter(|ran| ran == line).count());
+        }
+        account.otherwise = outcome
+            .is_whole()
+            .with_context(|| {
+                format!("session {} turn {} {:?}", stored.session, stored.id, stored.error_message)
+            })
+            .err()
+            .map(|error| format!("{error:#}"));
+        Ok(account)
+    }
+
     pub fn is_clean(&self) -> bool {
         let Self { lost, doubled, otherwise, stopped, attempts: _, repeated_calls: _ } = self;
         lost.is_empty() && doubled.is_empty() && otherwise.is_none() && *stopped == 0
@@ -119,42 +164,29 @@ impl Lane {
     pub async fn account(&self, gadget: &Gadget, api: &Api, turn: &TurnId) -> Result<Account> {
         let stored = api.finished_turn(&self.session.id, turn).await?;
         let status = self.ide.finished(turn).await?;
-        let screen = self.ide.turn(turn);
         let ran = ran(&gadget.workspace(&self.session.id)).unwrap_or_default();
-        let is_stopped =
-            |call: &&ToolCall| call.is_error && STOPPED.iter().any(|words| call.response.contains(words));
-        let mut account = Account {
-            stopped: stored.tool_calls.iter().filter(is_stopped).count(),
-            attempts: stored.attempts.saturating_sub(1),
-            repeated_calls: stored.stats.retries,
-            ..Account::default()
-        };
-        for (place, blocks) in [("store", &stored.blocks), ("screen", &screen.blocks)] {
-            let said = said(blocks)?;
-            for piece in pieces(&answers(self.number)) {
-                account
-                    .count(format!("{place}: {piece:?}"), said.iter().map(|said| times(&piece, said)).sum());
-            }
-        }
-        for line in LINES {
-            account.count(format!("workspace: {line}"), ran.lines().filter(|ran| *ran == line).count());
-        }
-        let whole = self.is_whole(&stored, status, &screen);
-        account.otherwise = whole
-            .with_context(|| format!("session {} turn {turn} {:?}", self.session.id, stored.error_message))
-            .err()
-            .map(|error| format!("{error:#}"));
-        Ok(account)
+        Account::of(&Outcome {
+            answers: &answers(self.number),
+            lines: &LINES,
+            ran: &ran,
+            stored: &stored,
+            status,
+            screen: &self.ide.turn(turn),
+            order: &self.ide.order(),
+        })
     }
+}
 
-    fn is_whole(&self, stored: &ChatTurn, status: ChatTurnStatus, screen: &Assembled) -> Result<()> {
+impl Outcome<'_> {
+    fn is_whole(&self) -> Result<()> {
+        let Self { answers, lines: _, ran: _, stored, status, screen, order } = self;
         ensure!(stored.status == ChatTurnStatus::Finished, "the turn ended as {:?}", stored.status);
-        ensure!(status == ChatTurnStatus::Finished, "the screen shows the end {status:?}");
-        let (kept, wanted) = (said(&stored.blocks)?, scripted(&answers(self.number)));
+        ensure!(*status == ChatTurnStatus::Finished, "the screen shows the end {status:?}");
+        let (kept, wanted) = (said(&stored.blocks)?, scripted(answers));
         ensure!(kept == wanted, "the store has {kept:#?}, the script says {wanted:#?}");
         all_ended_well(&stored.tool_calls)?;
         same(screen, &stored.blocks)?;
-        let gaps = self.ide.order().gaps;
+        let gaps = &order.gaps;
         ensure!(gaps.is_empty(), "the screen has gaps: {gaps:?}");
         Ok(())
     }

@@ -5,6 +5,8 @@ pub mod api;
 #[cfg(feature = "control-plane")]
 pub mod control_plane;
 pub mod deadline;
+#[cfg(feature = "cluster")]
+pub mod forward;
 pub mod gadget;
 pub mod ide;
 pub mod knock;

@@ -3,12 +3,9 @@
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use crate::api::Api;
-use crate::control_plane::programs::Programs;
-use crate::ide::Ide;
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolume};
-use kube::api::{DeleteParams, ListParams};
+use k8s_openapi::api::core::v1::PersistentVolume;
+use kube::api::ListParams;
 use kube::core::NamespaceResourceScope;
 use kube::{Api as KubeApi, Client, Resource};
 use protocol::document::{ChatSession as Document, Project};
@@ -16,9 +13,14 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
+
+use crate::api::Api;
+use crate::control_plane::programs::Programs;
+use crate::forward::Forward;
+use crate::ide::Ide;
 
 /// The definitions of the resources belong to one release, so all tests install the same one, one after the other.
 pub const NAMESPACE: &str = "gadget-test";
@@ -26,17 +28,19 @@ const NAME: &str = "gadget";
 static ONE: Mutex<()> = Mutex::const_new(());
 
 /// Images are there, volumes are made and a pod is started well within that.
-const PATIENCE: Duration = Duration::from_mins(3);
-const LOOK: Duration = Duration::from_millis(100);
+pub const PATIENCE: Duration = Duration::from_mins(3);
+pub const LOOK: Duration = Duration::from_millis(100);
 
 pub struct Release {
     pub client: Client,
     /// Signed in by the link that the notes tell of.
     pub admin: Api,
-    hub: String,
-    forward: Child,
-    _only: MutexGuard<'static, ()>,
+    forward: Forward,
+    _only: Only,
 }
+
+/// Held by the one test whose release is in the cluster.
+pub type Only = MutexGuard<'static, ()>;
 
 #[derive(Deserialize)]
 struct SignedIn {
@@ -51,13 +55,15 @@ impl Release {
 
     /// `values`: helm's arguments.
     pub async fn install_with(values: &[&str]) -> Result<Self> {
-        let only = ONE.lock().await;
-        let _chosen_already = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::try_default().await.context("no cluster: run `cargo xtask test cluster`")?;
+        Self::install_alone(only().await, values).await
+    }
+
+    /// For a test that has made things ready for it, so that no other one may have a release meanwhile.
+    pub async fn install_alone(only: Only, values: &[&str]) -> Result<Self> {
+        let client = client().await?;
         // What a run that was interrupted has left.
         sweep(&client).await?;
-        kubectl(&["create", "namespace", NAMESPACE]).await?;
-        kubectl(&["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"]).await?;
+        restricted_namespace(NAMESPACE).await?;
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/gadget");
         let registry = std::env::var("GADGET_IMAGE_REGISTRY").unwrap_or_default();
         let registry = format!("image.registry={registry}");
@@ -68,15 +74,15 @@ impl Release {
             Err(error) => return Err(error.context(complaints().await)),
         };
         let [reach, invite] = commands(&notes)?;
-        let (forward, hub) = forward(&reach).await?;
+        let forward = Forward::start(&reach).await?;
         let link = kubectl(&invite.iter().map(String::as_str).collect::<Vec<_>>()).await?;
         let code = link.split_once("#invite=").map(|(_, code)| code.trim());
         let code = code.with_context(|| format!("no link was printed: {link}"))?;
-        let nobody = Api::at(&hub, "")?;
+        let nobody = Api::at(forward.origin(), "")?;
         let SignedIn { token } =
             nobody.call(Method::POST, "/auth/redeem", Some(&json!({ "invite": code }))).await?;
-        let admin = Api::at(&hub, &token)?;
-        Ok(Self { client, admin, hub, forward, _only: only })
+        let admin = Api::at(forward.origin(), &token)?;
+        Ok(Self { client, admin, forward, _only: only })
     }
 
     pub fn api<K>(&self) -> KubeApi<K>
@@ -86,13 +92,23 @@ impl Release {
         KubeApi::namespaced(self.client.clone(), NAMESPACE)
     }
 
+    /// Where the notes' first command lets people reach the hub.
+    pub fn hub(&self) -> &str {
+        self.forward.origin()
+    }
+
     /// A session of five lines, as the chart's README has it.
     pub async fn apply(&self, name: &str) -> Result<()> {
+        self.apply_with(name, &format!("project: {{ slug: {name} }}")).await
+    }
+
+    /// The same with what else is to be in its `spec`.
+    pub async fn apply_with(&self, name: &str, spec: &str) -> Result<()> {
         let manifest = format!(
             "apiVersion: gadgetcode.dev/v1alpha1\n\
              kind: ChatSession\n\
              metadata: {{ name: {name} }}\n\
-             spec: {{ user: admin, project: {{ slug: {name} }} }}\n"
+             spec: {{ user: admin, {spec} }}\n"
         );
         let apply = ["--namespace", NAMESPACE, "apply", "--filename", "-"];
         fed(program("kubectl")?.args(apply), manifest.as_bytes()).await?;
@@ -104,18 +120,23 @@ impl Release {
         Ok(())
     }
 
+    /// The hub's document of a session that was made by kubectl.
+    pub async fn document(&self, name: &str) -> Result<Document> {
+        let uid = self.api::<crds::ChatSession>().get(name).await?.metadata.uid.context("no uid")?;
+        until("the hub to take the session in", async || {
+            Ok(self.admin.session(&uid.as_str().into()).await.ok())
+        })
+        .await
+    }
+
     /// A tab that has a session open which was made by kubectl, and the hub's document of it.
     pub async fn open(&self, name: &str) -> Result<(Ide, Document)> {
-        self.open_at(&self.hub, name).await
+        self.open_at(self.hub(), name).await
     }
 
     /// The same by another address of the hub.
     pub async fn open_at(&self, hub: &str, name: &str) -> Result<(Ide, Document)> {
-        let uid = self.api::<crds::ChatSession>().get(name).await?.metadata.uid.context("no uid")?;
-        let document: Document = until("the hub to take the session in", async || {
-            Ok(self.admin.session(&uid.as_str().into()).await.ok())
-        })
-        .await?;
+        let document = self.document(name).await?;
         let project: Project =
             self.admin.call(Method::GET, &format!("/projects/{}", document.project), None).await?;
         let ide = Ide::connect_to(hub, self.admin.token(), name).await?;
@@ -154,33 +175,46 @@ impl Release {
         .await
     }
 
-    /// Where the tests reach the hub.
-    pub fn hub(&self) -> &str {
-        &self.hub
-    }
-
     /// A command in a drone's pod.
     pub async fn in_pod(&self, pod: &str, command: &str) -> Result<String> {
         kubectl(&["--namespace", NAMESPACE, "exec", pod, "--", "sh", "-c", command]).await
     }
 
-    /// Uninstalls it. Nothing of it may be left, volumes included.
-    pub async fn remove(mut self) -> Result<()> {
-        self.forward.kill().await?;
+    /// Uninstalls it as the notes say. Nothing of it may be left, volumes included.
+    pub async fn remove(self) -> Result<()> {
+        kubectl(&["--namespace", NAMESPACE, "delete", "chat", "--all"]).await?;
         helm(&["uninstall", NAME, "--namespace", NAMESPACE, "--wait"]).await?;
+        no_pods(NAMESPACE).await?;
         sweep(&self.client).await
     }
 }
 
+/// Waits for the test whose release is in the cluster, if there is one.
+pub async fn only() -> Only {
+    ONE.lock().await
+}
+
+async fn client() -> Result<Client> {
+    let _chosen_already = rustls::crypto::ring::default_provider().install_default();
+    Client::try_default().await.context("no cluster: run `cargo xtask test cluster`")
+}
+
+/// A namespace where every pod must be restricted.
+pub async fn restricted_namespace(name: &str) -> Result<()> {
+    kubectl(&["create", "namespace", name]).await?;
+    kubectl(&["label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted"]).await?;
+    Ok(())
+}
+
+/// Waits until none is left. A namespace that is deleted before looks for its last pods only now and then.
+pub async fn no_pods(namespace: &str) -> Result<()> {
+    kubectl(&["--namespace", namespace, "wait", "--for=delete", "pods", "--all", "--timeout=1m"])
+        .await
+        .map(drop)
+}
+
 async fn sweep(client: &Client) -> Result<()> {
-    let namespaces: KubeApi<Namespace> = KubeApi::all(client.clone());
-    if namespaces.get_opt(NAMESPACE).await?.is_some() {
-        namespaces.delete(NAMESPACE, &DeleteParams::default()).await?;
-    }
-    until("the namespace to be gone", async || {
-        Ok(namespaces.get_opt(NAMESPACE).await?.is_none().then_some(()))
-    })
-    .await?;
+    kubectl(&["delete", "namespace", NAMESPACE, "--ignore-not-found"]).await?;
     let volumes: KubeApi<PersistentVolume> = KubeApi::all(client.clone());
     until("the volumes to be gone", async || {
         let all = volumes.list(&ListParams::default()).await?;
@@ -200,24 +234,8 @@ fn commands(notes: &str) -> Result<[Vec<String>; 2]> {
     commands.map_err(|found| anyhow::anyhow!("the notes have other commands: {found:?}\n{notes}"))
 }
 
-/// The first of the notes' commands, on a port that is free. It goes on until it is dropped.
-async fn forward(command: &[String]) -> Result<(Child, String)> {
-    let arguments: Vec<_> = command.iter().map(|word| word.replace("8420:8420", ":8420")).collect();
-    ensure!(arguments != command, "the notes forward another port: {command:?}");
-    let mut child = program("kubectl")?.args(&arguments).stdout(Stdio::piped()).spawn()?;
-    let mut lines = BufReader::new(child.stdout.take().context("stdout is piped")?).lines();
-    let told = tokio::time::timeout(PATIENCE, lines.next_line()).await.context("kubectl forwards nothing")?;
-    let line = told?.context("kubectl forwards nothing")?;
-    let address = line.strip_prefix("Forwarding from ").and_then(|rest| rest.split_once(" ->"));
-    let (address, _port) = address.with_context(|| format!("kubectl says {line:?}"))?;
-    let hub = format!("http://{address}");
-    // It tells of each connection; a full pipe would hold it up.
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    Ok((child, hub))
-}
-
 /// What a person would look at.
-async fn complaints() -> String {
+pub async fn complaints() -> String {
     let mut parts = Vec::new();
     for words in [
         &["get", "chat,drones,pods,pvc", "--output=wide"][..],
@@ -245,7 +263,7 @@ pub fn program(name: &str) -> Result<Command> {
     Ok(command)
 }
 
-async fn run(command: &mut Command) -> Result<String> {
+pub async fn run(command: &mut Command) -> Result<String> {
     let name = format!("{:?}", command.as_std());
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
     let output = tokio::time::timeout(PATIENCE, output).await.with_context(|| format!("{name} hangs"))??;

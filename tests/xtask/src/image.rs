@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::image::builder::{Builder, Recipe};
 pub(crate) use crate::image::pause::pause;
+pub(crate) use crate::image::programs::{require as require_programs, scripted_model};
 use crate::process::Runner;
 use crate::workspace;
 

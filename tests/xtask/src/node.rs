@@ -35,6 +35,10 @@ impl Node {
         Ok(Ok(Self { program: fetch(runner).await? }))
     }
 
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
     pub(crate) fn command(&self, directory: &Path) -> Command {
         self.with_path(&self.program, directory)
     }

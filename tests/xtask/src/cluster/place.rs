@@ -15,6 +15,9 @@ const LONGEST: usize = 80;
 pub(super) const FIXED: [&str; 4] =
     ["/var/lib/kubelet", "/var/lib/cni", "/run/containerd", "/var/log/containers"];
 
+/// In a cluster's directory: which process its supervisor is.
+const SUPERVISOR: &str = "supervisor.json";
+
 /// One cluster: all follows from its directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -39,6 +42,17 @@ impl Place {
         let digest = Sha256::digest(directory.as_os_str().as_bytes());
         let hash = [digest[0], digest[1], digest[2], digest[3]];
         Ok(Self { directory, hash })
+    }
+
+    /// Of the cluster that runs and has this file, if one of ours does.
+    pub(crate) fn of(kubeconfig: &Path) -> Result<Option<Self>> {
+        let kubeconfig = std::path::absolute(kubeconfig)?;
+        let Some(directory) = kubeconfig.parent().filter(|directory| directory.join(SUPERVISOR).is_file())
+        else {
+            return Ok(None);
+        };
+        let place = Self::at(directory)?;
+        Ok((place.kubeconfig() == kubeconfig && place.supervisor().is_some()).then_some(place))
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -82,14 +96,14 @@ impl Place {
 
     /// The supervisor, when it is alive.
     pub(crate) fn supervisor(&self) -> Option<i32> {
-        let text = std::fs::read_to_string(self.path("supervisor.json")).ok()?;
+        let text = std::fs::read_to_string(self.path(SUPERVISOR)).ok()?;
         let recorded: Process = serde_json::from_str(&text).ok()?;
         (Process::of(recorded.pid)? == recorded).then_some(recorded.pid)
     }
 
     pub(super) fn record_supervisor(&self, pid: i32) -> Result<()> {
         let process = Process::of(pid).context("the supervisor ended at once")?;
-        std::fs::write(self.path("supervisor.json"), serde_json::to_string(&process)?)
+        std::fs::write(self.path(SUPERVISOR), serde_json::to_string(&process)?)
             .context("failed to record the supervisor")
     }
 
@@ -149,9 +163,12 @@ mod tests {
         assert_eq!(place.supervisor(), None);
         place.record_supervisor(own).unwrap();
         assert_eq!(place.supervisor(), Some(own));
+        let (own_file, other) = (place.kubeconfig(), directory.path().join("other.kubeconfig"));
+        assert!(Place::of(&own_file).unwrap().is_some() && Place::of(&other).unwrap().is_none());
         let recorded = Process { started: "1".to_owned(), ..Process::of(own).unwrap() };
-        std::fs::write(place.path("supervisor.json"), serde_json::to_string(&recorded).unwrap()).unwrap();
+        std::fs::write(place.path(SUPERVISOR), serde_json::to_string(&recorded).unwrap()).unwrap();
         assert_eq!(place.supervisor(), None);
+        assert!(Place::of(&own_file).unwrap().is_none());
     }
 
     #[test]

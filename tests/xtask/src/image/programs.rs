@@ -16,13 +16,24 @@ pub(super) fn path(source: &Path, program: &str) -> PathBuf {
 
 /// Builds all of them: which features a dependency has must not depend on which images are asked for.
 pub(super) async fn build(runner: &Runner, source: &Path) -> Result<()> {
+    build_with(runner, source, None).await
+}
+
+/// The scripted model, for pods of tests: together with the others, so that nothing is compiled again for it.
+pub(crate) async fn scripted_model(runner: &Runner, source: &Path) -> Result<PathBuf> {
+    const NAME: &str = "scripted-model";
+    build_with(runner, source, Some(NAME)).await?;
+    Ok(path(source, NAME))
+}
+
+async fn build_with(runner: &Runner, source: &Path, more: Option<&str>) -> Result<()> {
     let mut cargo = Command::new(workspace::cargo());
     cargo.current_dir(source).args(["build", "--release", "--locked", "--quiet", "--bins"]);
     cargo
         .args(["--target", &target(), "--features", "hub/kube"])
         .arg("--target-dir")
         .arg(source.join("target"));
-    for package in ["operator", "hub", "drone"] {
+    for package in ["operator", "hub", "drone"].into_iter().chain(more) {
         cargo.args(["--package", package]);
     }
     cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", flags(source)?);
@@ -50,7 +61,7 @@ fn flags(source: &Path) -> Result<String> {
 
 /// A compiler of C for static programs, and Rust's standard library for them, which rustup has. Otherwise says what is
 /// missing.
-pub(super) async fn require(runner: &Runner) -> Result<Result<(), String>> {
+pub(crate) async fn require(runner: &Runner) -> Result<Result<(), String>> {
     if let Err(missing) = tools::require(runner, &[Tool::MuslGcc]).await? {
         return Ok(Err(missing));
     }

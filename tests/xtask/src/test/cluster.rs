@@ -8,6 +8,7 @@ use tokio::process::Command;
 
 use crate::cluster::{self, Place};
 use crate::image::{self, ImageArgs};
+use crate::node::Node;
 use crate::process::Runner;
 use crate::test::{Outcome, rust};
 use crate::{kube, workspace};
@@ -24,8 +25,10 @@ pub(crate) struct ClusterOptions {
 
 pub(super) async fn run(runner: &Runner, options: &ClusterOptions) -> Result<Outcome> {
     if let Some(kubeconfig) = &options.kubeconfig {
-        return match kube::require(runner).await? {
-            Ok(programs) => tests(runner, &programs, kubeconfig, &options.registry, None).await,
+        let own = Place::of(kubeconfig)?;
+        let target = Target { kubeconfig, registry: &options.registry, own: own.as_ref() };
+        return match Programs::require(runner).await? {
+            Ok(programs) => tests(runner, &programs, &target).await,
             Err(missing) => Ok(Outcome::not_run(missing)),
         };
     }
@@ -36,30 +39,68 @@ pub(super) async fn run(runner: &Runner, options: &ClusterOptions) -> Result<Out
     if let Err(missing) = image::require(runner, &ImageArgs::default()).await? {
         return Ok(Outcome::not_run(missing));
     }
-    if let Err(missing) = kube::require(runner).await? {
-        return Ok(Outcome::not_run(missing));
-    }
+    let programs = match Programs::require(runner).await? {
+        Ok(programs) => programs,
+        Err(missing) => return Ok(Outcome::not_run(missing)),
+    };
     let outcome = match cluster::up(runner, &place, true).await {
-        Ok(up) => tests(runner, &up.programs, &up.kubeconfig, "", Some(&place)).await,
+        Ok(up) => {
+            let target = Target { kubeconfig: &up.kubeconfig, registry: "", own: Some(&place) };
+            tests(runner, &programs, &target).await
+        }
         Err(error) => Err(error),
     };
     cluster::down(&place).await?;
     outcome
 }
 
-async fn tests(
-    runner: &Runner,
-    programs: &Path,
-    kubeconfig: &Path,
-    registry: &str,
-    own: Option<&Place>,
-) -> Result<Outcome> {
+/// What the tests call.
+struct Programs {
+    /// The directory of those of Kubernetes.
+    kube: PathBuf,
+    node: PathBuf,
+    /// Static: it runs in a pod.
+    scripted_model: PathBuf,
+}
+
+impl Programs {
+    /// Says what is missing.
+    async fn require(runner: &Runner) -> Result<Result<Self, String>> {
+        let kube = match kube::require(runner).await? {
+            Ok(kube) => kube,
+            Err(missing) => return Ok(Err(missing)),
+        };
+        let node = match Node::require(runner).await? {
+            Ok(node) => node,
+            Err(missing) => return Ok(Err(missing)),
+        };
+        if let Err(missing) = image::require_programs(runner).await? {
+            return Ok(Err(missing));
+        }
+        let root = workspace::root()?;
+        node.install(runner, &root.join("tests/ide")).await?;
+        let scripted_model = image::scripted_model(runner, &root).await?;
+        Ok(Ok(Self { kube, node: node.program().to_owned(), scripted_model }))
+    }
+}
+
+struct Target<'a> {
+    kubeconfig: &'a Path,
+    registry: &'a str,
+    /// Where it is, if `cargo xtask cluster` made it.
+    own: Option<&'a Place>,
+}
+
+async fn tests(runner: &Runner, programs: &Programs, target: &Target<'_>) -> Result<Outcome> {
+    let Programs { kube, node, scripted_model } = programs;
+    let Target { kubeconfig, registry, own } = target;
     let mut cargo = Command::new(workspace::cargo());
     cargo.current_dir(workspace::root()?).args(["test", "--package", "tests", "--features", "cluster"]);
     cargo.args(["--no-fail-fast", "--test", "cluster"]);
     cargo.env("KUBECONFIG", std::path::absolute(kubeconfig)?).env("GADGET_IMAGE_REGISTRY", registry);
-    cargo.env("HELM", programs.join("helm")).env("GADGET_KUBE_BIN", programs);
-    // Into whose namespaces the tests may go.
+    cargo.env("HELM", kube.join("helm")).env("GADGET_KUBE_BIN", kube);
+    cargo.env("NODE_BIN", node).env("SCRIPTED_MODEL_BIN", scripted_model);
+    // Into whose namespaces the tests may go, and whose programs they may kill.
     if let Some(node) = own.and_then(Place::supervisor) {
         cargo.env("GADGET_CLUSTER_NODE", node.to_string());
     }

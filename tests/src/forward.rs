@@ -1,0 +1,62 @@
+//! The first of the notes' commands, as a person keeps it. It ends with the pod that it leads to; then it is given again, on
+//! the same port.
+
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Child;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::release::{LOOK, PATIENCE, program};
+
+const PORTS: &str = "8420:8420";
+
+pub(crate) struct Forward {
+    origin: String,
+    _going_on: AbortOnDropHandle<()>,
+}
+
+impl Forward {
+    /// On a port that is free.
+    pub(crate) async fn start(command: &[String]) -> Result<Self> {
+        ensure!(command.iter().any(|word| word == PORTS), "the notes forward another port: {command:?}");
+        let on = |ports: &str| -> Vec<String> {
+            command.iter().map(|word| if word == PORTS { ports } else { word }.to_owned()).collect()
+        };
+        let (child, address) = begin(&on(":8420"), Stdio::inherit()).await?;
+        let (_host, port) = address.rsplit_once(':').context("an address has a port")?;
+        let going_on = tokio::spawn(go_on(child, on(&format!("{port}:8420"))));
+        Ok(Self { origin: format!("http://{address}"), _going_on: AbortOnDropHandle::new(going_on) })
+    }
+
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+}
+
+async fn go_on(mut child: Child, command: Vec<String>) {
+    loop {
+        let _ended = child.wait().await;
+        child = loop {
+            match begin(&command, Stdio::null()).await {
+                Ok((child, _address)) => break child,
+                Err(_no_pod_yet) => tokio::time::sleep(LOOK).await,
+            }
+        };
+    }
+}
+
+/// The command once, and the address that it listens on. It goes on until it is dropped.
+async fn begin(command: &[String], complaints: Stdio) -> Result<(Child, String)> {
+    let mut child = program("kubectl")?.args(command).stdout(Stdio::piped()).stderr(complaints).spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().context("stdout is piped")?).lines();
+    let told = tokio::time::timeout(PATIENCE, lines.next_line()).await.context("kubectl forwards nothing")?;
+    let line = told?.context("kubectl forwards nothing")?;
+    let address = line.strip_prefix("Forwarding from ").and_then(|rest| rest.split_once(" ->"));
+    let (address, _port) = address.with_context(|| format!("kubectl says {line:?}"))?;
+    let address = address.to_owned();
+    // It tells of each connection; a full pipe would hold it up.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    Ok((child, address))
+}

@@ -1,10 +1,12 @@
-//! The node of a cluster that `cargo xtask cluster` made. Its programs are killed, and its supervisor starts them again.
+//! The node of a cluster that `cargo xtask cluster` made. Tests enter its network, and kill its programs, which its supervisor
+//! starts again.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::process::Command;
 
 use tests::release::until;
 
@@ -17,6 +19,13 @@ impl OwnNode {
     /// Another cluster has none that we may touch.
     pub(crate) fn find() -> Option<Self> {
         std::env::var("GADGET_CLUSTER_NODE").ok().map(|supervisor| Self { supervisor })
+    }
+
+    /// A program of this machine in the node's network.
+    pub(crate) fn command(&self, name: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.supervisor, "--net", name]).kill_on_drop(true);
+        command
     }
 
     /// Kills a program, and waits until another process runs it.

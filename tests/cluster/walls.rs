@@ -13,8 +13,9 @@ use kube::config::AuthInfo;
 use kube::{Api, Client, Config, ResourceExt as _};
 use protocol::value::ChatTurnStatus;
 use tests::knock::knock;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
+use crate::node::OwnNode;
 use tests::release::{NAMESPACE, Release, fed, kubectl, program, until};
 
 /// Where `git daemon` listens in the neighbour's pod.
@@ -23,40 +24,21 @@ const KUBELET_PORT: u16 = 10250;
 /// Any cloud's metadata service.
 const METADATA: &str = "169.254.169.254";
 
-/// The node of a cluster that `cargo xtask cluster` made: its network namespace is entered to lay packet rules, because
-/// nothing in that cluster enforces policies. Another cluster enforces them by itself, or not.
-struct OwnNode {
-    process: String,
+/// The API server answers at the metadata's address too, so that something is there to be kept from.
+async fn have_metadata(node: &OwnNode) -> Result<()> {
+    let address = format!("{METADATA}/32");
+    fed(node.command("ip").args(["address", "replace", &address, "dev", "lo"]), b"").await.map(drop)
 }
 
-impl OwnNode {
-    fn find() -> Option<Self> {
-        std::env::var("GADGET_CLUSTER_NODE").ok().map(|process| Self { process })
-    }
+/// Nothing in that cluster enforces policies, so packet rules are laid for them. Another cluster does so by itself, or not.
+async fn enforce(node: &OwnNode, script: &str) -> Result<()> {
+    let laid = fed(node.command("nft").args(["--file", "-"]), script.as_bytes()).await;
+    laid.with_context(|| script.to_owned()).map(drop)
+}
 
-    fn command(&self, name: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.process, "--net", name]).kill_on_drop(true);
-        command
-    }
-
-    /// The API server answers at the metadata's address too, so that something is there to be kept from.
-    async fn have_metadata(&self) -> Result<()> {
-        let address = format!("{METADATA}/32");
-        fed(self.command("ip").args(["address", "replace", &address, "dev", "lo"]), b"").await.map(drop)
-    }
-
-    async fn enforce(&self, script: &str) -> Result<()> {
-        fed(self.command("nft").args(["--file", "-"]), script.as_bytes())
-            .await
-            .context(script.to_owned())
-            .map(drop)
-    }
-
-    async fn enforce_nothing(&self) -> Result<()> {
-        let table = rules::TABLE;
-        self.enforce(&format!("table {table} {{}}\ndelete table {table}\n")).await
-    }
+async fn enforce_nothing(node: &OwnNode) -> Result<()> {
+    let table = rules::TABLE;
+    enforce(node, &format!("table {table} {{}}\ndelete table {table}\n")).await
 }
 
 async fn world(client: &Client) -> Result<rules::World> {
@@ -130,13 +112,13 @@ async fn a_drone_s_packets_reach_the_hub_and_nothing_else_of_the_cluster() -> Re
         ("the operator", pod_address(&release, "app.kubernetes.io/component=operator").await?, 8081),
     ];
     if let Some(own) = &own {
-        own.have_metadata().await?;
+        have_metadata(own).await?;
         closed.push(("the metadata address", METADATA.to_owned(), 6443));
-        own.enforce_nothing().await?;
+        enforce_nothing(own).await?;
         for (what, host, port) in &closed {
             ensure!(reaches(&release, "inside", host, *port).await?, "{what} is not there to be kept from");
         }
-        own.enforce(&world(&release.client).await?.script()?).await?;
+        enforce(own, &world(&release.client).await?.script()?).await?;
     } else if reaches(&release, "inside", &closed[2].1, NEIGHBOUR_PORT).await? {
         println!("This cluster does not enforce NetworkPolicies: what they keep apart is not shown here.");
         return release.remove().await;
@@ -155,7 +137,7 @@ async fn a_drone_s_packets_reach_the_hub_and_nothing_else_of_the_cluster() -> Re
     let status = ide.finished(&turn).await?;
     ensure!(status == ChatTurnStatus::Finished, "the turn of {} ended as {status:?}", document.id);
     if let Some(own) = &own {
-        own.enforce_nothing().await?;
+        enforce_nothing(own).await?;
     }
     release.remove().await
 }

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod chaos;
+mod load;
 mod node;
 mod servers;
 mod sessions;

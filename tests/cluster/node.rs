@@ -28,6 +28,12 @@ impl OwnNode {
         command
     }
 
+    /// What is mounted there.
+    pub(crate) fn mounts(&self) -> Result<String> {
+        let path = format!("/proc/{}/mountinfo", self.supervisor);
+        std::fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))
+    }
+
     /// Kills a program, and waits until another process runs it.
     pub(crate) async fn restart(&self, program: &str) -> Result<()> {
         let before = self.child(program).with_context(|| format!("no {program} runs"))?;

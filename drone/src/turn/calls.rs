@@ -1,7 +1,7 @@
 //! Runs the calls of one answer: side by side where they do not clash, each journaled before it takes effect and when
 //! it has ended.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,10 @@ struct Running {
     tasks: JoinSet<Step>,
     /// Which call a task is for.
     numbers: HashMap<Id, usize>,
+    /// Calls whose plan is being made.
+    planning: BTreeSet<usize>,
+    /// Plans that were made sooner than that of a call before them: calls begin in the order of the model's.
+    early: BTreeMap<usize, Result<Step, JoinError>>,
 }
 
 impl Running {
@@ -52,23 +56,36 @@ impl Running {
         self.numbers.insert(id, number);
     }
 
+    fn plan(&mut self, number: usize, work: impl Future<Output = Step> + Send + 'static) {
+        self.planning.insert(number);
+        self.spawn(number, work);
+    }
+
     /// Waits for one, and takes all that have ended with it.
     async fn next(&mut self) -> Vec<(usize, Result<Step, JoinError>)> {
         let mut ended: Vec<Finished> = self.tasks.join_next_with_id().await.into_iter().collect();
         while let Some(more) = self.tasks.try_join_next_with_id() {
             ended.push(more);
         }
-        let numbers = &mut self.numbers;
-        ended
-            .into_iter()
-            .filter_map(|finished| {
-                let (id, step) = match finished {
-                    Ok((id, step)) => (id, Ok(step)),
-                    Err(error) => (error.id(), Err(error)),
-                };
-                numbers.remove(&id).map(|number| (number, step))
-            })
-            .collect()
+        let mut due = Vec::new();
+        for finished in ended {
+            let (id, step) = match finished {
+                Ok((id, step)) => (id, Ok(step)),
+                Err(error) => (error.id(), Err(error)),
+            };
+            let Some(number) = self.numbers.remove(&id) else { continue };
+            if self.planning.remove(&number) {
+                self.early.insert(number, step);
+            } else {
+                due.push((number, step));
+            }
+        }
+        while let Some(first) = self.early.first_entry()
+            && self.planning.first().is_none_or(|planning| first.key() < planning)
+        {
+            due.push(first.remove_entry());
+        }
+        due
     }
 }
 
@@ -152,7 +169,7 @@ impl Agent {
             return Ok(());
         }
         let refuse = |running: &mut Running, error: ToolError| {
-            running.spawn(number, async { Step::Planned(Err(error)) });
+            running.plan(number, async { Step::Planned(Err(error)) });
         };
         let arguments = match arguments(&call.arguments) {
             Ok(arguments) => arguments,
@@ -176,7 +193,7 @@ impl Agent {
         match stage {
             Stage::Fresh => {
                 let context = self.context.clone();
-                running.spawn(number, async move {
+                running.plan(number, async move {
                     Step::Planned(tool.plan(&call_id, &arguments, &context).await)
                 });
             }
@@ -388,5 +405,37 @@ async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn planned() -> Step {
+        Step::Planned(Err(ToolError::new("NO", "nothing")))
+    }
+
+    #[tokio::test]
+    async fn calls_begin_in_the_order_of_the_model_s_whichever_plan_is_made_first() {
+        let mut running = Running::default();
+        let (slow, made) = oneshot::channel::<()>();
+        running.plan(1, async {
+            let _told = made.await;
+            planned()
+        });
+        running.plan(2, std::future::ready(planned()));
+        running.plan(3, std::future::ready(planned()));
+        running.spawn(0, std::future::ready(Step::ChildDone(None)));
+        let mut numbers: Vec<usize> = Vec::new();
+        while running.tasks.len() > 1 {
+            numbers.extend(running.next().await.iter().map(|(number, _)| *number));
+        }
+        assert_eq!(numbers, [0], "what waits for no plan goes on, what comes after a plan waits");
+        slow.send(()).unwrap();
+        let rest: Vec<_> = running.next().await.iter().map(|(number, _)| *number).collect();
+        assert_eq!(rest, [1, 2, 3]);
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use kube::api::ListParams;
@@ -17,6 +17,8 @@ use crate::node::OwnNode;
 
 /// `GADGET_LOAD_SESSIONS` asks for more.
 const SESSIONS: usize = 20;
+
+const AT_ONCE: usize = 10;
 
 /// A node holds 110 pods, whatever little they ask for.
 const LITTLE: [&str; 2] = ["requests.memory=16Mi", "requests.cpu=1m"];
@@ -38,22 +40,17 @@ async fn all_ready() -> Result<()> {
     kubectl(&[&["--namespace", NAMESPACE][..], &ready].concat()).await.map(drop)
 }
 
-/// A tab on each session, and one turn in all of them at the same time.
+/// One turn in each session, so many at the same time as two processors do within a test's patience.
 async fn work(release: &Release, wanted: usize, prompt: &str) -> Result<()> {
-    let tabs = try_join_all((0..wanted).map(async |number| {
+    let turns = (0..wanted).map(async |number| {
         let (ide, _document) = release.open(&format!("many-{number}")).await?;
-        anyhow::Ok(ide)
-    }))
-    .await?;
-    try_join_all(tabs.into_iter().map(async |ide| {
         let turn = ide.prompt(prompt).await?;
         let status = ide.finished(&turn).await?;
         ensure!(status == ChatTurnStatus::Finished, "a turn ended as {status:?}");
         ensure!(ide.order() == Order::default(), "{:?}", ide.order());
         ide.close().await
-    }))
-    .await
-    .map(drop)
+    });
+    stream::iter(turns).buffer_unordered(AT_ONCE).try_collect().await
 }
 
 /// Control groups and mounts of these pods.

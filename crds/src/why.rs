@@ -58,6 +58,9 @@ pub fn of_session(session: &ChatSession, drone: Option<&DroneRegistration>, now:
         .or_else(|| unseen(&session.metadata, status.observed_generation, &status.conditions, now))
         .or_else(|| session_at_rest(session, drone))
         .unwrap_or_else(|| running(&status.conditions, told, now));
+    if is_unknown_to_hub(session, &reason, now) {
+        reason = hub_silent(reason);
+    }
     if let Some(adoption) =
         status.adoption.as_ref().filter(|adoption| adoption.state != AdoptionState::Adopted)
     {
@@ -126,6 +129,39 @@ fn unseen(
     } else {
         reason
     })
+}
+
+/// The hub takes a session in as soon as it sees it; its own sessions it knows already.
+fn is_unknown_to_hub(session: &ChatSession, reason: &Reason, now: Timestamp) -> bool {
+    let adoption = session.status.as_ref().and_then(|status| status.adoption.as_ref());
+    let labels = session.metadata.labels.as_ref();
+    let of_hub = labels.and_then(|labels| labels.get(names::MANAGED_BY)).is_some_and(|by| by == names::HUB);
+    let made = session.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let waits = made.is_some_and(|made| now.as_second() - made.as_second() > UNSEEN_FOR_LONG);
+    // What is the matter with its pod comes first.
+    let starts = !reason.is_well && reason.reason.is_none() && session.metadata.deletion_timestamp.is_none();
+    adoption.is_none() && !of_hub && waits && starts
+}
+
+fn hub_silent(reason: Reason) -> Reason {
+    let advice = format!(
+        "see whether the hub runs: kubectl get pods -A -l {}={},{}={}",
+        names::NAME,
+        names::PRODUCT,
+        names::COMPONENT,
+        names::HUB_COMPONENT
+    );
+    Reason {
+        state: "is not ready".to_owned(),
+        reason: Some("HubSilent".to_owned()),
+        cause: Some(
+            "the hub has said nothing about it, and lets no drone in of a session that it does not know"
+                .to_owned(),
+        ),
+        next: "the hub takes it in as soon as it runs".to_owned(),
+        ..reason
+    }
+    .advised(advice)
 }
 
 fn is_malformed(conditions: &[Condition]) -> bool {

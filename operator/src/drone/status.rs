@@ -235,7 +235,8 @@ fn readiness(observed: &Observed, diagnosis: &Diagnosis, cause: Option<&Cause>) 
         }
         State::Offline => no(
             "NotReady",
-            "the pod runs but is not ready: its workspace is locked by another, or it does not reach the hub",
+            "the pod runs but is not ready: its workspace is locked by another, or it does not reach the hub; see \
+             whether the hub runs, then look at the log with `kubectl gadget logs`",
         ),
         State::Leave
         | State::Ending

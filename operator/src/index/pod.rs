@@ -148,9 +148,12 @@ impl From<ContainerStateTerminated> for Termination {
     }
 }
 
-/// The last line that says something: the rest of a log is not for a status.
+/// The line that says most: the last one that tells of an error, else the last one. The rest of a log is not for a
+/// status.
 fn last_line(log: &str) -> String {
-    log.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
+    let mut lines = log.lines().rev().map(str::trim).filter(|line| !line.is_empty()).peekable();
+    let last = lines.peek().copied().unwrap_or_default();
+    lines.find(|line| line.starts_with("error: ")).unwrap_or(last).to_owned()
 }
 
 fn is_true(condition: &PodCondition) -> bool {

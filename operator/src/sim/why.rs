@@ -38,6 +38,15 @@ const FAULTS: &[Fault] = &[
     ("a container that used too much memory five times", Running, |sim| {
         sim.set_pod("x", &restarted(5, terminated(137, "OOMKilled", "")));
     }),
+    ("a container that cannot be started", Running, |sim| {
+        let words = "failed to create containerd task: runc create failed: unable to start container process: exec: \
+                     \"gadget-drone\": executable file not found in $PATH: unknown";
+        sim.set_pod("x", &restarted(5, terminated(128, "StartError", words)));
+    }),
+    ("a program that is called wrongly", Running, |sim| {
+        let log = "error: invalid value 'none' for '--clone-depth'\n\nFor more information, try '--help'.\n";
+        sim.set_pod("x", &pod_with("Running", terminated(2, "Error", log), 0, json!({})));
+    }),
     ("a container that was restarted and works again", Running, |sim| {
         sim.set_pod("x", &restarted(1, terminated(137, "OOMKilled", "")));
     }),
@@ -71,6 +80,29 @@ const FAULTS: &[Fault] = &[
     ("a cluster that is full", Started, |sim| {
         sim.set_pod("x", &unschedulable("0/3 nodes are available: 3 Insufficient memory."));
     }),
+    ("a label that no node has", Started, |sim| {
+        let words = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. no new claims to \
+                     deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+        sim.set_pod("x", &unschedulable(words));
+    }),
+    ("a taint that the pod does not put up with", Started, |sim| {
+        let words = "0/1 nodes are available: 1 node(s) had untolerated taint {for: others}.";
+        sim.set_pod("x", &unschedulable(words));
+    }),
+    ("nodes that are cordoned", Started, |sim| {
+        sim.set_pod("x", &unschedulable("0/1 nodes are available: 1 node(s) were unschedulable."));
+    }),
+    ("nodes without the labels of the spread", Started, |sim| {
+        let words = "0/1 nodes are available: 1 node(s) didn't match pod topology spread constraints.";
+        sim.set_pod("x", &unschedulable(words));
+    }),
+    ("nodes that refuse the pod for a reason of their own", Started, |sim| {
+        sim.set_pod("x", &unschedulable("0/1 nodes are available: 1 node(s) didn't have free ports."));
+    }),
+    ("a volume that nobody makes", Started, |sim| {
+        let words = "0/1 nodes are available: 1 node(s) didn't find available persistent volumes to bind.";
+        sim.set_pod("x", &unschedulable(words));
+    }),
     ("a volume that no node reaches", Started, |sim| {
         sim.set_pod(
             "x",
@@ -82,6 +114,15 @@ const FAULTS: &[Fault] = &[
     }),
     ("a pod without a network", Started, |sim| {
         warned(sim, "Pod", "pods", "x", "FailedCreatePodSandBox", "no IP addresses available");
+    }),
+    ("a limit of memory that is too low for any process", Started, |sim| {
+        let words = "Failed to create pod sandbox: runc create failed: unable to start container process: container \
+                     init was OOM-killed (memory limit too low?): unknown";
+        warned(sim, "Pod", "pods", "x", "FailedCreatePodSandBox", words);
+    }),
+    ("a node without user namespaces", Started, |sim| {
+        let words = "can't set `spec.hostUsers: false`, runtime does not support user namespaces";
+        warned(sim, "Pod", "pods", "x", "FailedCreatePodSandBox", words);
     }),
     ("a volume that cannot be made", Started, |sim| {
         let claim = ("PersistentVolumeClaim", "persistentvolumeclaims", "ws-x");
@@ -105,6 +146,27 @@ const FAULTS: &[Fault] = &[
     }),
     ("a quota that is used up", Nothing, |sim| {
         refused(sim, "pods", 403, "pods \"x\" is forbidden: exceeded quota: small, requested: pods=1");
+    }),
+    ("a limit of the namespace", Nothing, |sim| {
+        let words = "pods \"x\" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi";
+        refused(sim, "pods", 403, words);
+    }),
+    ("a runtime class that is missing", Nothing, |sim| {
+        let words = "pods \"x\" is forbidden: pod rejected: RuntimeClass \"gvisor\" not found";
+        refused(sim, "pods", 403, words);
+    }),
+    ("a priority class that is missing", Nothing, |sim| {
+        refused(sim, "pods", 403, "pods \"x\" is forbidden: no PriorityClass with name low was found");
+    }),
+    ("a service account that is missing", Nothing, |sim| {
+        let words = "pods \"x\" is forbidden: error looking up service account drones/gadget-drone: serviceaccount \
+                     \"gadget-drone\" not found";
+        refused(sim, "pods", 403, words);
+    }),
+    ("an admission rule that refuses the pod", Nothing, |sim| {
+        let words =
+            "pods \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no";
+        refused(sim, "pods", 403, words);
     }),
     ("a policy that refuses the pod", Nothing, |sim| {
         refused(sim, "pods", 403, "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\"");
@@ -159,6 +221,13 @@ const FAULTS: &[Fault] = &[
         let words = "the hub has no user 'ada': make an account with that handle";
         let adoption = json!({ "state": "UserUnknown", "message": words });
         sim.patch_status("chatsessions", "x", &json!({ "adoption": adoption }));
+    }),
+    ("a hub that says nothing", Started, |sim| {
+        sim.patch(
+            "chatsessions",
+            "x",
+            &json!({ "metadata": { "creationTimestamp": "2027-01-15T07:59:00Z" } }),
+        );
     }),
     ("a class that has changed since", Running, |sim| {
         sim.patch("droneclasses", "default", &json!({ "spec": { "image": "drone:2" } }));

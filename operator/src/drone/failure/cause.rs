@@ -8,6 +8,10 @@ use kube::core::Status;
 use super::super::validate::Problem;
 use crate::index::{Pod, PodPhase, Warning};
 
+/// The kubelet's reasons for a container that has run nothing at all.
+const NEVER_STARTED: [&str; 2] = [START_ERROR, "ContainerCannotRun"];
+const START_ERROR: &str = "StartError";
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     pub class: FailureClass,
@@ -42,6 +46,18 @@ impl Cause {
     pub(super) fn of_exit(pod: &Pod) -> Self {
         let end = pod.container.last_end();
         let code = end.map_or(0, |end| end.exit_code);
+        if let Some(end) = end.filter(|end| NEVER_STARTED.contains(&&*end.reason)) {
+            return Self {
+                exit_code: Some(code),
+                ..Self::new(
+                    FailureClass::Process,
+                    START_ERROR,
+                    format!("the node cannot start the drone: {}", plain(&end.message)),
+                    "name an image in the DroneClass that holds the program gadget-drone, then delete the drone to \
+                     start from it",
+                )
+            };
+        }
         let line = end.map(|end| end.message.as_str()).filter(|line| !line.is_empty());
         let last = line.map(|line| format!("; its last line: {line}")).unwrap_or_default();
         let limit = pod.container.memory_limit.as_deref();
@@ -233,10 +249,17 @@ impl Cause {
     }
 
     pub(super) fn unschedulable(words: &str) -> Self {
-        let is_volume = ["persistentvolumeclaim", "PersistentVolumeClaim", "volume node affinity"]
-            .iter()
-            .any(|word| words.contains(word));
-        if is_volume {
+        // What the scheduler says of preemption is of no use to a person.
+        let end =
+            [" no new claims to deallocate", " preemption: ", " not found"].map(|mark| words.find(mark));
+        let words = &words[..end.into_iter().flatten().min().unwrap_or(words.len())];
+        let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
+        if says(&[
+            "persistentvolumeclaim",
+            "PersistentVolumeClaim",
+            "volume node affinity",
+            "persistent volumes",
+        ]) {
             return Self::new(
                 FailureClass::Storage,
                 "Unschedulable",
@@ -244,28 +267,42 @@ impl Cause {
                 "look at the claim with `kubectl describe pvc`; the drone starts as soon as its volume can be used",
             );
         }
-        Self::new(
-            FailureClass::Capacity,
-            "Unschedulable",
-            words,
-            "add nodes, free resources, or ask for less in the DroneClass; the drone starts as soon as there is room",
-        )
+        let advice = if says(&["Insufficient", "Too many pods"]) {
+            "add nodes, free resources, or ask for less in the DroneClass; the drone starts as soon as there is room"
+        } else if says(&["untolerated taint"]) {
+            "take the taint off a node with `kubectl taint`, or put up with it by tolerations in the DroneClass and \
+             delete the drone"
+        } else if says(&["were unschedulable"]) {
+            "let pods onto a node again with `kubectl uncordon`, or add nodes"
+        } else if says(&["node affinity/selector"]) {
+            "give a node the labels that nodeSelector in the DroneClass wants; or mend that, and delete the drone"
+        } else if says(&["topology spread"]) {
+            "give the nodes the labels that topologySpread in the DroneClass wants; or mend that, and delete the drone"
+        } else {
+            "mend the nodes, or what the DroneClass wants of them; the drone starts as soon as one suits it"
+        };
+        Self::new(FailureClass::Capacity, "Unschedulable", words, advice)
     }
 
     pub(super) fn of_pod_warning(warning: &Warning) -> Self {
-        let class = match &*warning.reason {
-            "FailedCreatePodSandBox" => FailureClass::Node,
-            _ => FailureClass::Storage,
+        let words = plain(&warning.message);
+        let (class, advice) = match &*warning.reason {
+            "FailedCreatePodSandBox" if words.contains("OOM-killed") => (
+                FailureClass::Policy,
+                "raise resources.limits.memory in the DroneClass, then delete the drone to start with the new limit",
+            ),
+            "FailedCreatePodSandBox" if words.contains("user namespaces") => (
+                FailureClass::Policy,
+                "leave hostUsers out of the DroneClass and delete the drone, or give the nodes a container runtime \
+                 that has user namespaces",
+            ),
+            "FailedCreatePodSandBox" => (
+                FailureClass::Node,
+                "look at the node with `kubectl describe node`; it tries again by itself",
+            ),
+            _ => (FailureClass::Storage, "look at the volume and its node; the node tries again by itself"),
         };
-        Self::new(
-            class,
-            &warning.reason,
-            &warning.message,
-            match class {
-                FailureClass::Storage => "look at the volume and its node; the node tries again by itself",
-                _ => "look at the node with `kubectl describe node`; it tries again by itself",
-            },
-        )
+        Self::new(class, &warning.reason, words, advice)
     }
 
     pub(super) fn of_claim_warning(claim: &str, warning: &Warning) -> Self {
@@ -287,8 +324,8 @@ impl Cause {
     /// Too often in too short a time.
     pub(super) fn given_up(self, failures: usize) -> Self {
         let message = bounded(&format!("{}; given up after {failures} failures", self.message));
-        let advice = match self.class {
-            FailureClass::Memory => self.advice,
+        let advice = match (self.class, &*self.reason) {
+            (FailureClass::Memory, _) | (_, START_ERROR) => self.advice,
             _ => "look at the last line of its log above; then delete the drone to try again, or suspend and resume \
                   its session"
                 .to_owned(),
@@ -311,6 +348,16 @@ impl From<&Refusal> for Cause {
     }
 }
 
+/// What a container runtime says, without the layers that it came through.
+fn plain(words: &str) -> &str {
+    let words = words.strip_prefix("(combined from similar events): ").unwrap_or(words);
+    let words = words.strip_suffix(": unknown").unwrap_or(words);
+    match words.rsplit_once("unable to start container process: ") {
+        Some((_, inner)) => inner,
+        None => words,
+    }
+}
+
 /// A refusal in words. `what` is what we wanted to make.
 pub fn refusal(what: &str, status: &Status) -> Refusal {
     let words = &status.message;
@@ -324,6 +371,26 @@ pub fn refusal(what: &str, status: &Status) -> Refusal {
         )
     } else if words.contains("exceeded quota") || words.contains("failed quota") {
         ("QuotaExceeded", "raise the ResourceQuota of the namespace, or suspend other sessions".to_owned())
+    } else if words.contains("usage per ") {
+        (
+            "LimitRange",
+            "ask for what the LimitRange of the namespace allows in the DroneClass, or change it".to_owned(),
+        )
+    } else if words.contains("RuntimeClass ") && words.contains("not found") {
+        (
+            "RuntimeClassMissing",
+            "make that RuntimeClass, or mend runtimeClassName in the DroneClass".to_owned(),
+        )
+    } else if words.contains("no PriorityClass with name") {
+        (
+            "PriorityClassMissing",
+            "make that PriorityClass, or mend priorityClassName in the DroneClass".to_owned(),
+        )
+    } else if words.contains("error looking up service account") {
+        (
+            "ServiceAccountMissing",
+            "install the chart again: it makes the service account of the drones".to_owned(),
+        )
     } else if words.contains("violates PodSecurity") {
         ("PodSecurity", "mend the DroneClass, or the pod-security labels of the namespace".to_owned())
     } else if status.code == 403 && words.contains(" cannot ") {

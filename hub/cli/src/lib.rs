@@ -16,12 +16,16 @@ mod turn;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 
 use self::args::{Command, GadgetArgs, ProvidersArgs, UsersArgs};
 use self::console::{Console, Paint};
+
+/// How long threads that cannot be told to stop are waited for.
+const GOODBYE: Duration = Duration::from_millis(250);
 
 /// Runs the command line; the words are those of the process, its name first.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -44,9 +48,12 @@ fn in_runtime(command: impl AsyncFnOnce(&mut Console) -> anyhow::Result<ExitCode
     // The first one in a process is taken by all; a second call changes nothing.
     let _already = rustls::crypto::ring::default_provider().install_default();
     let mut console = Console::standard();
-    let ended = tokio::runtime::Runtime::new()
-        .context("failed to start the runtime")
-        .and_then(|runtime| runtime.block_on(command(&mut console)));
+    let ended = tokio::runtime::Runtime::new().context("failed to start the runtime").and_then(|runtime| {
+        let ended = runtime.block_on(command(&mut console));
+        // A thread that reads from a terminal ends with the next line only.
+        runtime.shutdown_timeout(GOODBYE);
+        ended
+    });
     ended.unwrap_or_else(|error| {
         let label = console.style.paint(Paint::Bad, "error:");
         console.note(&format!("{label} {error:#}"));

@@ -55,6 +55,11 @@ async fn follow(
     keyboard: &mut Option<Lines<BufReader<Stdin>>>,
 ) -> anyhow::Result<()> {
     let mut runs = false;
+    // Each attempt may fail for the same reason; once is enough to be told.
+    let mut away = String::new();
+    let mut is_locked = false;
+    // Typed before the session is locked. No more is read until it is.
+    let mut waiting: Option<String> = None;
     loop {
         tokio::select! {
             update = live.next() => match update {
@@ -68,9 +73,22 @@ async fn follow(
                 }
                 Update::Submitted(_) => runs = true,
                 Update::Refused(request, why) => output.note(&format!("{request}: {why}")),
-                Update::Away(why) => output.note(&why),
+                Update::Away(why) => {
+                    is_locked = false;
+                    if why != away {
+                        output.note(&why);
+                        away = why;
+                    }
+                }
                 Update::Gone(why) => anyhow::bail!("{why}"),
-                Update::Locked | Update::Aborting => {}
+                Update::Locked => {
+                    is_locked = true;
+                    away.clear();
+                    if let Some(prompt) = waiting.take() {
+                        live.submit(&prompt);
+                    }
+                }
+                Update::Aborting => {}
             },
             () = interrupts.recv() => {
                 if !runs {
@@ -80,8 +98,9 @@ async fn follow(
                 runs = false;
                 live.abort();
             }
-            typed = next_line(keyboard) => match typed? {
-                Some(prompt) if !prompt.trim().is_empty() => live.submit(&prompt),
+            typed = next_line(keyboard), if waiting.is_none() => match typed? {
+                Some(prompt) if !prompt.trim().is_empty() && is_locked => live.submit(&prompt),
+                Some(prompt) if !prompt.trim().is_empty() => waiting = Some(prompt),
                 Some(_) => {}
                 None => return Ok(()),
             },

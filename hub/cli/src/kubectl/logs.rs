@@ -9,6 +9,9 @@ use super::args::LogsArgs;
 use super::cluster::Cluster;
 use crate::console::Console;
 
+/// A drone's own log, where its pod has the workspace.
+const LOG: &str = "/workspace/.gadget/logs/drone.log";
+
 pub(super) async fn run(cluster: &Cluster, args: &LogsArgs, console: &mut Console) -> anyhow::Result<()> {
     let LogsArgs { name, follow, previous, tail } = args;
     let subject = cluster.subject(name).await?;
@@ -22,11 +25,21 @@ pub(super) async fn run(cluster: &Cluster, args: &LogsArgs, console: &mut Consol
     })?;
     let mut stream = std::pin::pin!(stream);
     let mut buffer = vec![0; 16 * 1024];
+    let mut is_empty = true;
     loop {
         let read = stream.read(&mut buffer).await.context("the log broke off")?;
         if read == 0 {
-            return Ok(());
+            break;
         }
+        is_empty = false;
         console.bytes(&buffer[..read])?;
     }
+    if is_empty {
+        let namespace = &cluster.namespace;
+        console.note(&format!(
+            "the pod {pod} has logged no error; all that its drone does is in its workspace: `kubectl -n {namespace} \
+             exec {pod} -- cat {LOG}`"
+        ));
+    }
+    Ok(())
 }

@@ -5,8 +5,11 @@
 mod chaos;
 mod load;
 mod node;
+mod person;
+mod plugin;
 mod servers;
 mod sessions;
 mod stage;
+mod terminal;
 mod walls;
 mod work;

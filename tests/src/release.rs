@@ -112,6 +112,11 @@ impl Release {
         );
         let apply = ["--namespace", NAMESPACE, "apply", "--filename", "-"];
         fed(program("kubectl")?.args(apply), manifest.as_bytes()).await?;
+        self.ready(name).await
+    }
+
+    /// Waits for a session that somebody has made.
+    pub async fn ready(&self, name: &str) -> Result<()> {
         let session = format!("chat/{name}");
         let ready = ["--namespace", NAMESPACE, "wait", "--for=condition=Ready", &session, "--timeout=2m"];
         if let Err(error) = kubectl(&ready).await {
@@ -173,6 +178,11 @@ impl Release {
             Ok(self.api::<K>().get_opt(name).await?.is_none().then_some(()))
         })
         .await
+    }
+
+    /// What the class `default` takes, for classes that a test makes.
+    pub async fn drone_image(&self) -> Result<String> {
+        self.shows::<crds::DroneClass>("default", "is made", |_| true).await.map(|class| class.spec.image)
     }
 
     /// A command in a drone's pod.

@@ -26,6 +26,7 @@ pub(crate) enum Tool {
     Nft,
     Ip,
     Unshare,
+    Tmux,
     /// Plugins that give pods their network; programs, but not on the path.
     Cni,
 }
@@ -45,6 +46,7 @@ impl Tool {
             Self::Nft => "nft",
             Self::Ip => "ip",
             Self::Unshare => "unshare",
+            Self::Tmux => "tmux",
             Self::Cni => "ptp",
         }
     }
@@ -63,6 +65,7 @@ impl Tool {
             Self::Nft => "nftables",
             Self::Ip => "iproute2",
             Self::Unshare => "util-linux",
+            Self::Tmux => "tmux",
             Self::Cni => "containernetworking-plugins",
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 use tokio::process::Command;
 
@@ -11,6 +11,7 @@ use crate::image::{self, ImageArgs};
 use crate::node::Node;
 use crate::process::Runner;
 use crate::test::{Outcome, rust};
+use crate::tools::{self, Tool};
 use crate::{kube, workspace};
 
 #[derive(Args)]
@@ -24,6 +25,9 @@ pub(crate) struct ClusterOptions {
 }
 
 pub(super) async fn run(runner: &Runner, options: &ClusterOptions) -> Result<Outcome> {
+    if let Err(missing) = tools::require(runner, &[Tool::Tmux]).await? {
+        return Ok(Outcome::not_run(missing));
+    }
     if let Some(kubeconfig) = &options.kubeconfig {
         let own = Place::of(kubeconfig)?;
         let target = Target { kubeconfig, registry: &options.registry, own: own.as_ref() };
@@ -94,8 +98,13 @@ struct Target<'a> {
 async fn tests(runner: &Runner, programs: &Programs, target: &Target<'_>) -> Result<Outcome> {
     let Programs { kube, node, scripted_model } = programs;
     let Target { kubeconfig, registry, own } = target;
+    let mut plugin = Command::new(workspace::cargo());
+    plugin.current_dir(workspace::root()?).args(["build", "--package", "cli", "--features", "cli/kube"]);
+    runner.run(plugin.args(["--bin", "kubectl-gadget"])).await?;
+    let plugin = workspace::built("kubectl-gadget")?;
     let mut cargo = Command::new(workspace::cargo());
     cargo.current_dir(workspace::root()?).args(["test", "--package", "tests", "--features", "cluster"]);
+    cargo.env("GADGET_BIN_DIR", plugin.parent().context("a program is in a directory")?);
     cargo.args(["--no-fail-fast", "--test", "cluster"]);
     cargo.env("KUBECONFIG", std::path::absolute(kubeconfig)?).env("GADGET_IMAGE_REGISTRY", registry);
     cargo.env("HELM", kube.join("helm")).env("GADGET_KUBE_BIN", kube);

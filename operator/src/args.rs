@@ -10,6 +10,7 @@ use http::HeaderValue;
 use http::header::USER_AGENT;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use operator::config::{Config, DEFAULT_CLASS, LeaseConfig};
+use serde_json::{Map, Value};
 use url::Url;
 
 /// Turns Gadget's resources into pods and claims
@@ -25,6 +26,9 @@ pub(crate) struct Args {
     /// File with the spec of a DroneClass, in YAML: class `default` is made from it, and follows it until somebody edits it
     #[arg(long, value_name = "FILE", env = "GADGET_DEFAULT_CLASS")]
     default_class: Option<PathBuf>,
+    /// Image of class `default`, where the file names none
+    #[arg(long, value_name = "IMAGE", env = "GADGET_DRONE_IMAGE")]
+    drone_image: Option<String>,
     /// Class of sessions that name none
     #[arg(long, value_name = "NAME", env = "GADGET_CLASS", default_value = DEFAULT_CLASS)]
     class: String,
@@ -58,7 +62,8 @@ pub(crate) enum LogFormat {
 impl Args {
     pub(crate) async fn into_config(self) -> anyhow::Result<(Config, kube::Config)> {
         let cluster = cluster(self.kubeconfig.as_deref()).await?;
-        let default_class = self.default_class.as_deref().map(read_class).transpose()?;
+        let image = self.drone_image.as_deref();
+        let default_class = self.default_class.as_deref().map(|file| read_class(file, image)).transpose()?;
         let identity = match self.identity {
             Some(identity) => identity,
             None => random_identity()?,
@@ -91,15 +96,41 @@ async fn cluster(file: Option<&Path>) -> anyhow::Result<kube::Config> {
     Ok(config)
 }
 
-fn read_class(file: &Path) -> anyhow::Result<DroneClassSpec> {
+fn read_class(file: &Path, image: Option<&str>) -> anyhow::Result<DroneClassSpec> {
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("failed to read the default class {}", file.display()))?;
-    serde_saphyr::from_str(&text)
+    class(&text, image)
         .with_context(|| format!("the default class {} is not the spec of a DroneClass", file.display()))
+}
+
+fn class(text: &str, image: Option<&str>) -> anyhow::Result<DroneClassSpec> {
+    let mut spec: Map<String, Value> = serde_saphyr::from_str(text)?;
+    if let Some(image) = image {
+        spec.entry("image").or_insert_with(|| image.into());
+    }
+    Ok(serde_json::from_value(spec.into())?)
 }
 
 fn random_identity() -> anyhow::Result<String> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let random = getrandom::u32().context("failed to get random bytes")?;
     Ok(format!("{}-{random:08x}", host.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_has_the_image_that_its_file_names_else_the_one_that_is_given() {
+        let own = class("image: own:1\nidleTimeout: 1h\n", Some("given:2")).unwrap();
+        assert_eq!((&*own.image, own.idle_timeout.as_deref()), ("own:1", Some("1h")));
+        assert_eq!(class("idleTimeout: 1h\n", Some("given:2")).unwrap().image, "given:2");
+    }
+
+    #[test]
+    fn a_class_without_any_image_is_refused_by_name() {
+        let error = class("idleTimeout: 1h\n", None).unwrap_err();
+        assert!(format!("{error:#}").contains("missing field `image`"), "{error:#}");
+    }
 }

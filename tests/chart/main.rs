@@ -16,4 +16,5 @@ mod release;
 mod rendered;
 mod schema;
 mod server;
+mod tiltfile;
 mod user_policy;

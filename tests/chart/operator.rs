@@ -18,6 +18,7 @@ fn the_operator_is_told_all_that_it_needs() -> Result<()> {
         ("GADGET_NAMESPACE", "tools"),
         ("GADGET_HUB_URL", "http://gadget-hub.tools.svc:8420"),
         ("GADGET_DEFAULT_CLASS", "/etc/gadget/default-class.yaml"),
+        ("GADGET_DRONE_IMAGE", "gadget-drone:0.1.0"),
         ("GADGET_CLASS", "default"),
         ("GADGET_DRONE_SERVICE_ACCOUNT", "gadget-drone"),
         ("GADGET_LISTEN", "0.0.0.0:8081"),
@@ -95,13 +96,16 @@ fn where_and_how_the_operator_s_pods_run_can_be_set() -> Result<()> {
     Ok(())
 }
 
-/// The settings as the operator reads them.
+/// The settings as the operator reads them: a file, and beside it the image.
 fn class(rendered: &Rendered) -> Result<DroneClassSpec> {
     let settings = rendered.get("ConfigMap", "gadget-operator")?;
     let text = settings["data"]["default-class.yaml"].as_str().context("no settings")?;
     // A field that the resource does not have would be dropped in silence.
-    let raw: Value = serde_saphyr::from_str(text)?;
-    let read: DroneClassSpec = serde_saphyr::from_str(text).context("the operator cannot read this")?;
+    let mut raw: Value = serde_saphyr::from_str(text)?;
+    assert_eq!(raw.get("image"), None, "the image would be in two places");
+    raw["image"] = rendered.variable("operator", "GADGET_DRONE_IMAGE")?.into();
+    let read: DroneClassSpec =
+        serde_json::from_value(raw.clone()).context("the operator cannot read this")?;
     let again = serde_json::to_value(&read)?;
     for key in raw.as_object().context("no map")?.keys() {
         assert!(again.get(key).is_some(), "{key} is no field of a DroneClass");

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tests::control_plane::programs::Programs;
 
 /// What the tests' API server is; helm without a cluster does not know.
-const KUBERNETES: &str = "--kube-version=1.34.4";
+pub(crate) const KUBERNETES: &str = "--kube-version=1.34.4";
 
 /// Release and namespace of what the tests render.
 pub(crate) const RELEASE: &str = "gadget";

@@ -13,9 +13,11 @@ use tests::release::{Only, fed, kubectl, only, program, restricted_namespace};
 const NAMESPACE: &str = "gadget-test-servers";
 /// The calculator of the demo tour, with one test that fails.
 pub(crate) const GIT_URL: &str = "git://git.gadget-test-servers.svc/calc.git";
-const GIT_PORT: u16 = 9418;
+pub(crate) const GIT_HOST: &str = "git.gadget-test-servers.svc";
+pub(crate) const GIT_PORT: u16 = 9418;
+pub(crate) const MODEL_HOST: &str = "model.gadget-test-servers.svc";
 const MODEL_URL: &str = "http://model.gadget-test-servers.svc:8080/v1";
-const MODEL_PORT: u16 = 8080;
+pub(crate) const MODEL_PORT: u16 = 8080;
 
 pub(crate) struct Servers {
     values: Vec<String>,

@@ -36,7 +36,12 @@ async fn enforce(node: &OwnNode, script: &str) -> Result<()> {
     laid.with_context(|| script.to_owned()).map(drop)
 }
 
-async fn enforce_nothing(node: &OwnNode) -> Result<()> {
+/// Of all namespaces, as they and the pods are now.
+pub(crate) async fn enforce_policies(node: &OwnNode, client: &Client) -> Result<()> {
+    enforce(node, &world(client).await?.script()?).await
+}
+
+pub(crate) async fn enforce_nothing(node: &OwnNode) -> Result<()> {
     let table = rules::TABLE;
     enforce(node, &format!("table {table} {{}}\ndelete table {table}\n")).await
 }
@@ -48,6 +53,13 @@ async fn world(client: &Client) -> Result<rules::World> {
         pods: Api::<Pod>::all(client.clone()).list(&all).await?.items,
         namespaces: Api::<Namespace>::all(client.clone()).list(&all).await?.items,
     })
+}
+
+/// What the chart is told, as helm's arguments: the node itself answers for names there, as with a cache of them.
+pub(crate) async fn names(client: &Client) -> Result<[String; 2]> {
+    let node = node_address(client).await?;
+    let peers = format!(r#"networkPolicy.dns.peers=[{{"ipBlock":{{"cidr":"{node}/32"}}}}]"#);
+    Ok(["--set-json".to_owned(), peers])
 }
 
 async fn node_address(client: &Client) -> Result<String> {
@@ -65,7 +77,7 @@ async fn pod_address(release: &Release, labels: &str) -> Result<String> {
 }
 
 /// Whether a connection from a drone's pod comes about.
-async fn reaches(release: &Release, from: &str, host: &str, port: u16) -> Result<bool> {
+pub(crate) async fn reaches(release: &Release, from: &str, host: &str, port: u16) -> Result<bool> {
     let dial = format!(
         "timeout 3 bash -c 'exec 3<>/dev/tcp/{host}/{port}' 2>/dev/null && echo reached || echo blocked"
     );
@@ -92,10 +104,9 @@ async fn serve_in(release: &Release, pod: &str) -> Result<Child> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drone_s_packets_reach_the_hub_and_nothing_else_of_the_cluster() -> Result<()> {
     let own = OwnNode::find();
-    let node = node_address(&Client::try_default().await?).await?;
-    // Names are answered by the node itself there, as with NodeLocal DNSCache.
-    let names = format!(r#"networkPolicy.dns.peers=[{{"ipBlock":{{"cidr":"{node}/32"}}}}]"#);
-    let values = own.as_ref().map_or_else(Vec::new, |_| vec!["--set-json", names.as_str()]);
+    let client = Client::try_default().await?;
+    let (node, names) = (node_address(&client).await?, names(&client).await?);
+    let values: Vec<_> = names.iter().map(String::as_str).filter(|_| own.is_some()).collect();
     let release = Release::install_with(&values).await?;
     release.apply("inside").await?;
     release.apply("neighbour").await?;
@@ -118,7 +129,7 @@ async fn a_drone_s_packets_reach_the_hub_and_nothing_else_of_the_cluster() -> Re
         for (what, host, port) in &closed {
             ensure!(reaches(&release, "inside", host, *port).await?, "{what} is not there to be kept from");
         }
-        enforce(own, &world(&release.client).await?.script()?).await?;
+        enforce_policies(own, &release.client).await?;
     } else if reaches(&release, "inside", &closed[2].1, NEIGHBOUR_PORT).await? {
         println!("This cluster does not enforce NetworkPolicies: what they keep apart is not shown here.");
         return release.remove().await;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::Client;
 use protocol::document::ChatTurn;
 use protocol::event::{EventName, Meta, RawEvent};
 use protocol::ids::TurnId;
@@ -17,7 +18,9 @@ use tests::screen::{Order, Screen};
 use tests::transcript::{all_ended_well, said, same, scripted};
 use tokio::process::Command;
 
-use crate::servers::{GIT_URL, Servers};
+use crate::node::OwnNode;
+use crate::servers::{GIT_HOST, GIT_PORT, GIT_URL, MODEL_HOST, MODEL_PORT, Servers};
+use crate::walls;
 use tests::release::{Release, run};
 
 const PROMPT: &str = "Multiplication is wrong: mend it and push. [[script:work]]";
@@ -107,19 +110,15 @@ fn told_as_written(screen: &Screen, turn: &ChatTurn) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_clones_mends_tests_commits_and_pushes_what_its_model_says_and_tells_it_word_by_word()
--> Result<()> {
-    let scripts = [("work".to_owned(), Script::new(work()))].into();
-    let (only, servers) = Servers::start(&Settings { scripts, ..Settings::default() }).await?;
-    let release = Release::install_alone(only, &servers.values()).await?;
-    release.apply_with("calc", &format!("project: {{ slug: calc, gitUrl: \"{GIT_URL}\" }}")).await?;
-    let claim = release.api::<PersistentVolumeClaim>().get("ws-calc").await?;
-    let phase = claim.status.and_then(|status| status.phase);
-    ensure!(phase.as_deref() == Some("Bound"), "the claim is {phase:?}");
+/// The work, behind walls.
+async fn done(release: &Release, servers: &Servers) -> Result<()> {
+    if OwnNode::find().is_some() {
+        let there = walls::reaches(release, "calc", GIT_HOST, GIT_PORT).await?;
+        let not_there = walls::reaches(release, "calc", MODEL_HOST, MODEL_PORT).await?;
+        ensure!(there && !not_there, "git is reached: {there}, the model is: {not_there}");
+    }
     let document = release.document("calc").await?;
-
-    let heard = prompted(&release, &document).await?;
+    let heard = prompted(release, &document).await?;
     let turn = release.admin.finished_turn(&document.id, &heard.turn_id).await?;
     told_as_written(&heard.screen()?, &turn).with_context(|| format!("{turn:#?}"))?;
     servers.well_asked().await?;
@@ -131,5 +130,30 @@ async fn an_agent_clones_mends_tests_commits_and_pushes_what_its_model_says_and_
     ensure!(changed == "calc.sh\n", "{changed}");
     let pushed = servers.git(&["show", "main:calc.sh"]).await?;
     ensure!(pushed.contains(MENDED) && !pushed.contains(BROKEN), "{pushed}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_clones_mends_tests_commits_and_pushes_what_its_model_says_and_tells_it_word_by_word()
+-> Result<()> {
+    let scripts = [("work".to_owned(), Script::new(work()))].into();
+    let (only, servers) = Servers::start(&Settings { scripts, ..Settings::default() }).await?;
+    let own = OwnNode::find();
+    let names = walls::names(&Client::try_default().await?).await?;
+    let names = names.iter().map(String::as_str).filter(|_| own.is_some());
+    let values: Vec<_> = servers.values().into_iter().chain(names).collect();
+    let release = Release::install_alone(only, &values).await?;
+    release.apply_with("calc", &format!("project: {{ slug: calc, gitUrl: \"{GIT_URL}\" }}")).await?;
+    let claim = release.api::<PersistentVolumeClaim>().get("ws-calc").await?;
+    let phase = claim.status.and_then(|status| status.phase);
+    ensure!(phase.as_deref() == Some("Bound"), "the claim is {phase:?}");
+    if let Some(own) = &own {
+        walls::enforce_policies(own, &release.client).await?;
+    }
+    let done = done(&release, &servers).await;
+    if let Some(own) = &own {
+        walls::enforce_nothing(own).await?;
+    }
+    done?;
     tokio::try_join!(release.remove(), servers.remove()).map(drop)
 }

@@ -12,4 +12,5 @@ mod sessions;
 mod stage;
 mod terminal;
 mod walls;
+mod why;
 mod work;

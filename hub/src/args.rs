@@ -94,6 +94,9 @@ pub(crate) struct HubArgs {
     /// With --fleet kube: service account of drones' pods
     #[arg(long, value_name = "NAME", env = "GADGET_DRONE_SERVICE_ACCOUNT", default_value = "gadget-drone")]
     pub(crate) drone_service_account: String,
+    /// With --fleet kube: service account, as NAMESPACE/NAME, whose pods may sign in to an account of the test's own
+    #[arg(long, value_name = "ACCOUNT", env = "GADGET_TEST_SERVICE_ACCOUNT")]
+    pub(crate) test_service_account: Option<String>,
     /// After how long without work a drone is suspended, such as 30m, unless its session says; 0s: never
     #[arg(long, value_name = "TIME", env = "GADGET_IDLE_TIMEOUT", value_parser = time)]
     idle_timeout: Option<Duration>,
@@ -125,6 +128,9 @@ pub(crate) enum HubCommand {
         /// `admin` for the administrator, or an e-mail address; the account is made where there is none
         account: String,
     },
+    /// Try an installation from inside its cluster, as `helm test` does: a session, a turn, a drone killed in its middle
+    #[cfg(feature = "kube")]
+    SmokeTest(crate::smoke_test::SmokeTestArgs),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -164,6 +170,7 @@ impl HubArgs {
             kubeconfig: _,
             class: _,
             drone_service_account: _,
+            test_service_account: _,
             idle_timeout,
             hosts,
             origins,

@@ -21,7 +21,7 @@ use protocol::error::{Code, Refusal};
 use protocol::ids::{ChatSessionId, DroneId, UserId};
 use tokio::time::Instant;
 
-use crate::auth::account::{ADMIN, NewAccount, OWNER, normal_email};
+use crate::auth::account::{ADMIN, NewAccount, OWNER, TESTER_EMAIL, normal_email};
 use crate::auth::attempts::SignInAttempts;
 use crate::auth::keys::Keys;
 use crate::auth::password::Passwords;
@@ -203,6 +203,20 @@ impl Auth {
             let email = normal_email(account).map_err(AccountError::Refused)?;
             (self.store.user_by_email(&email).await, NewAccount::member(email))
         };
+        self.known_or_made(known, new).await
+    }
+
+    /// The account of the pod that tries the installation. It is known by its address: a person who took its handle
+    /// keeps it, and the test is refused.
+    pub async fn ensure_tester(&self) -> Result<UserRecord, AccountError> {
+        self.known_or_made(self.store.user_by_email(TESTER_EMAIL).await, NewAccount::tester()).await
+    }
+
+    async fn known_or_made(
+        &self,
+        known: Result<Option<UserRecord>, StoreError>,
+        new: NewAccount,
+    ) -> Result<UserRecord, AccountError> {
         match known.map_err(AccountError::Store)? {
             Some(UserRecord { disabled: true, .. }) => {
                 let refusal = Refusal::new(Code::Forbidden, "the account is disabled");

@@ -13,7 +13,7 @@ use hub::auth::account::ADMIN;
 use hub::auth::invite;
 use hub::fleet::SharedFleet;
 #[cfg(feature = "kube")]
-use hub::fleet::kube::{KubeConfig, KubeFleet};
+use hub::fleet::kube::{KubeConfig, KubeFleet, ServiceAccount};
 use hub::fleet::process::{Layout, ProcessConfig, ProcessFleet, Program, RestartPolicy};
 use hub::store::lock::{DataLock, LockError, LockedBy};
 use jiff::Timestamp;
@@ -91,6 +91,7 @@ impl Drones {
             namespace: args.namespace.clone(),
             class: args.class.clone(),
             drone_service_account: args.drone_service_account.clone(),
+            tester: args.test_service_account.as_deref().map(service_account).transpose()?,
         })
         .await?;
         let fleet = Arc::clone(&cluster) as SharedFleet;
@@ -100,12 +101,26 @@ impl Drones {
     #[cfg(not(feature = "kube"))]
     #[expect(clippy::unused_async, reason = "the other one waits")]
     async fn pods(args: &HubArgs) -> anyhow::Result<Self> {
-        let HubArgs { namespace: _, kubeconfig: _, class: _, drone_service_account: _, .. } = args;
+        let HubArgs {
+            namespace: _,
+            kubeconfig: _,
+            class: _,
+            drone_service_account: _,
+            test_service_account: _,
+            ..
+        } = args;
         anyhow::bail!(
             "this gadget-hub cannot run drones in a cluster; take the one of the image, or build it with \
              `cargo build -p hub --bin gadget-hub --features kube`"
         )
     }
+}
+
+#[cfg(feature = "kube")]
+fn service_account(text: &str) -> anyhow::Result<ServiceAccount> {
+    let parts = text.split_once('/').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
+    let (namespace, name) = parts.with_context(|| format!("{text:?} is no account: write NAMESPACE/NAME"))?;
+    Ok(ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned() })
 }
 
 /// Drones as processes of this machine.

@@ -77,6 +77,10 @@ pub enum FleetError {
     /// It may be all right in a moment; ask again.
     #[error("drone {drone} is not known to the hub yet: {why}")]
     NotYet { drone: DroneId, why: &'static str },
+    #[error("failed to check the token of a test")]
+    Tester(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("a test signs in already")]
+    TesterBusy,
     #[error("failed to {action} drone {drone}")]
     Failed {
         action: &'static str,
@@ -152,6 +156,11 @@ pub trait Fleet: Send + Sync + 'static {
     /// Checks the token of a drone's CONNECT. `None`: not good for this drone. An error is of the moment: the drone is
     /// to come back.
     async fn authenticate(&self, drone: &DroneId, token: &str) -> Result<Option<DroneIdentity>, FleetError>;
+
+    /// Whether the token is of the pod that tries the installation (`helm test`).
+    async fn is_tester(&self, _token: &str) -> Result<bool, FleetError> {
+        Ok(false)
+    }
 
     /// Events from now on. A receiver that lags asks for `snapshot`.
     fn watch(&self) -> broadcast::Receiver<FleetEvent>;

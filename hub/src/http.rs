@@ -15,6 +15,7 @@ mod providers;
 mod routing;
 mod sessions;
 mod sign_in;
+mod tester;
 mod transcript;
 mod users;
 
@@ -48,6 +49,7 @@ pub fn router() -> Router<SharedApp> {
     let api = ApiRouter::new()
         .merge(sign_in::routes())
         .merge(invite::routes())
+        .merge(tester::routes())
         .merge(users::routes())
         .merge(projects::routes())
         .merge(sessions::routes())

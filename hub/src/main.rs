@@ -2,6 +2,8 @@
 
 mod args;
 mod daemon;
+#[cfg(feature = "kube")]
+mod smoke_test;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,8 +20,11 @@ use crate::daemon::Drones;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = HubArgs::parse();
-    if let Some(HubCommand::Invite { account }) = &args.command {
-        return daemon::invite(&args, account);
+    match &args.command {
+        Some(HubCommand::Invite { account }) => return daemon::invite(&args, account),
+        #[cfg(feature = "kube")]
+        Some(HubCommand::SmokeTest(test)) => return smoke_test::run(test).await,
+        None => {}
     }
     daemon::log_to_stderr(args.log_format)?;
     let mut stopped = pin!(daemon::stop_signal()?);

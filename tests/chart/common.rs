@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use crate::rendered::{NAMESPACE, RELEASE, Rendered, described, example};
@@ -23,14 +24,18 @@ fn the_default_installation_is_these_objects() -> Result<()> {
         "NetworkPolicy/gadget-hub",
         "NetworkPolicy/gadget-operator",
         "PersistentVolumeClaim/gadget-hub",
+        "Pod/gadget-test",
         "Role/gadget-hub",
         "Role/gadget-operator",
+        "Role/gadget-test",
         "RoleBinding/gadget-hub",
         "RoleBinding/gadget-operator",
+        "RoleBinding/gadget-test",
         "Service/gadget-hub",
         "ServiceAccount/gadget-drone",
         "ServiceAccount/gadget-hub",
         "ServiceAccount/gadget-operator",
+        "ServiceAccount/gadget-test",
     ];
     assert_eq!(objects, expected.map(str::to_owned).into());
     Ok(())
@@ -75,7 +80,7 @@ fn every_namespaced_object_names_its_namespace() -> Result<()> {
         "ValidatingAdmissionPolicy",
         "ValidatingAdmissionPolicyBinding",
     ];
-    for object in Rendered::gadget(&[&example("everything")])?.objects {
+    for object in Rendered::gadget(&[&example("everything"), "--set=hub.demo=true"])?.objects {
         let kind = object["kind"].as_str().unwrap();
         let drones = ["Role", "RoleBinding"].contains(&kind)
             || object["metadata"]["labels"]["app.kubernetes.io/component"] == "drone";
@@ -121,13 +126,16 @@ fn a_deployment_selects_its_own_pods_by_labels_that_never_change() -> Result<()>
 }
 
 #[test]
-fn both_pods_are_as_restricted_as_pod_security_knows() -> Result<()> {
-    for arguments in [vec![], vec![example("everything")]] {
+fn all_pods_are_as_restricted_as_pod_security_knows() -> Result<()> {
+    for arguments in [vec![], vec![example("everything"), "--set=hub.demo=true".to_owned()]] {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let deployments: Vec<Deployment> = Rendered::gadget(&arguments)?.all_typed("Deployment")?;
-        assert_eq!(deployments.len(), 2);
-        for deployment in deployments {
-            let pod = deployment.spec.and_then(|spec| spec.template.spec).context("no pod")?;
+        let rendered = Rendered::gadget(&arguments)?;
+        let deployments: Vec<Deployment> = rendered.all_typed("Deployment")?;
+        let of_deployments = deployments.into_iter().filter_map(|deployment| deployment.spec?.template.spec);
+        let alone: Vec<Pod> = rendered.all_typed("Pod")?;
+        let pods: Vec<_> = of_deployments.chain(alone.into_iter().filter_map(|pod| pod.spec)).collect();
+        assert_eq!(pods.len(), 3);
+        for pod in pods {
             let expected = json!({
                 "runAsNonRoot": true,
                 "runAsUser": 10001,

@@ -19,6 +19,7 @@ fn by_default_the_hub_listens_keeps_its_data_on_the_volume_and_runs_drones_as_po
         ("GADGET_NAMESPACE", "tools"),
         ("GADGET_CLASS", "default"),
         ("GADGET_DRONE_SERVICE_ACCOUNT", "gadget-drone"),
+        ("GADGET_TEST_SERVICE_ACCOUNT", "tools/gadget-test"),
         ("GADGET_IDLE_TIMEOUT", "30m"),
         ("GADGET_TRUST_FORWARDED_FOR", "false"),
         ("GADGET_TOKEN_HOURS", "24"),

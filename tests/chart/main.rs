@@ -6,6 +6,7 @@ mod common;
 mod crds;
 mod drones;
 mod grants;
+mod helm_test;
 mod hub;
 mod lint;
 mod monitoring;

@@ -52,13 +52,31 @@ fn the_hub_may_do_this_and_ask_whether_a_token_is_good() -> Result<()> {
 }
 
 #[test]
+fn a_test_may_do_this_with_one_session_and_one_pod() -> Result<()> {
+    let role: Role = Rendered::gadget(&["--set=drones.namespace=agents"])?.typed("Role", "gadget-test")?;
+    assert_eq!(role.metadata.namespace.as_deref(), Some("agents"));
+    let named =
+        |rule: PolicyRule, name: &str| PolicyRule { resource_names: Some(vec![name.to_owned()]), ..rule };
+    let expected = [
+        // The API server cannot hold a name against what is not there yet.
+        rule("gadgetcode.dev", &["chatsessions"], &["create"]),
+        named(rule("gadgetcode.dev", &["chatsessions"], &["get", "delete"]), "gadget-trial"),
+        named(rule("", &["pods"], &["get", "delete"]), "gadget-trial"),
+        named(rule("", &["persistentvolumeclaims"], &["get"]), "ws-gadget-trial"),
+    ];
+    assert_eq!(role.rules.unwrap_or_default(), expected);
+    Ok(())
+}
+
+#[test]
 fn each_role_is_bound_to_its_own_account_alone() -> Result<()> {
-    let rendered = Rendered::gadget(&[&example("everything"), "--set=fullnameOverride="])?;
+    let rendered = Rendered::gadget(&[&example("everything"), "--set=fullnameOverride=,hub.demo=true"])?;
     let subject = |name: &str| json!([{ "kind": "ServiceAccount", "name": name, "namespace": "tools" }]);
     let role = |kind: &str, name: &str| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name });
     for (kind, of, binding, account) in [
         ("RoleBinding", "Role", "gadget-operator", "gadget-operator"),
         ("RoleBinding", "Role", "gadget-hub", "gadget-hub"),
+        ("RoleBinding", "Role", "gadget-test", "gadget-test"),
         ("ClusterRoleBinding", "ClusterRole", "tools-gadget-token-review", "gadget-hub"),
     ] {
         let binding_object = rendered.get(kind, binding)?;
@@ -67,16 +85,16 @@ fn each_role_is_bound_to_its_own_account_alone() -> Result<()> {
     }
     let bindings: usize =
         ["RoleBinding", "ClusterRoleBinding"].map(|kind| rendered.of_kind(kind).count()).iter().sum();
-    assert_eq!(bindings, 3);
+    assert_eq!(bindings, 4);
     Ok(())
 }
 
 #[test]
 fn nothing_is_granted_by_wildcard_and_no_secret_can_be_read() -> Result<()> {
-    let rendered = Rendered::gadget(&[&example("everything")])?;
+    let rendered = Rendered::gadget(&[&example("everything"), "--set=hub.demo=true"])?;
     let roles: Vec<Role> = rendered.all_typed("Role")?;
     let cluster_roles: Vec<ClusterRole> = rendered.all_typed("ClusterRole")?;
-    assert_eq!((roles.len(), cluster_roles.len()), (2, 1));
+    assert_eq!((roles.len(), cluster_roles.len()), (3, 1));
     let granted =
         roles.into_iter().map(|role| role.rules).chain(cluster_roles.into_iter().map(|role| role.rules));
     for rule in granted.flatten().flatten() {

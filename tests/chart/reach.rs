@@ -16,7 +16,8 @@ fn world(arguments: &[&str], class: &str) -> Result<World> {
         ("app.kubernetes.io/instance", "gadget"),
         ("app.kubernetes.io/component", "hub"),
     ];
-    let operator = hub.map(|(name, value)| (name, if value == "hub" { "operator" } else { value }));
+    let of = |component| hub.map(|(name, value)| (name, if value == "hub" { component } else { value }));
+    let (operator, test) = (of("operator"), of("test"));
     let drone = [
         (crds::names::NAME, crds::names::PRODUCT),
         (crds::names::COMPONENT, crds::names::DRONE_COMPONENT),
@@ -26,6 +27,8 @@ fn world(arguments: &[&str], class: &str) -> Result<World> {
     let pods = vec![
         Pod::new("hub", "tools", "10.244.0.2", &hub),
         Pod::new("operator", "tools", "10.244.0.3", &operator),
+        Pod::new("test", "tools", "10.244.0.11", &test),
+        Pod::new("fake-test", "elsewhere", "10.244.0.12", &test),
         Pod::new("drone", drones, "10.244.0.4", &drone),
         Pod::new("neighbour", drones, "10.244.0.5", &drone),
         Pod::new("dns", "kube-system", "10.244.0.6", &[("k8s-app", "kube-dns")]),
@@ -190,14 +193,21 @@ fn the_hub_is_reached_by_everybody_or_by_those_who_are_listed() -> Result<()> {
     let open = world(&[], "default")?;
     let listed = world(&[&example("ingress")], "default")?;
     let bare = world(&["--set=networkPolicy.hub.allow=Listed"], "default")?;
-    for (from, when_listed, when_bare) in
-        [("drone", true, true), ("ingress", true, false), ("other", false, false), ("fake-hub", false, false)]
-    {
+    for (from, when_listed, when_bare) in [
+        ("drone", true, true),
+        ("test", true, true),
+        ("ingress", true, false),
+        ("other", false, false),
+        ("fake-hub", false, false),
+        ("fake-test", false, false),
+    ] {
         assert!(open.allows(from, tcp(HUB, 8420)), "{from}");
         assert_eq!(listed.allows(from, tcp(HUB, 8420)), when_listed, "{from}");
         assert_eq!(bare.allows(from, tcp(HUB, 8420)), when_bare, "{from}");
     }
     assert!(!open.allows("ingress", tcp(HUB, 22)));
+    let untested = world(&["--set=networkPolicy.hub.allow=Listed,test.enabled=false"], "default")?;
+    assert!(!untested.allows("test", tcp(HUB, 8420)));
     Ok(())
 }
 

@@ -156,6 +156,7 @@ async fn the_notes_say_the_next_two_commands_and_what_uninstall_keeps() -> Resul
     for line in [
         "kubectl -n tools port-forward svc/gadget-hub 8420:8420",
         "kubectl -n tools exec deploy/gadget-hub -- gadget-hub invite admin",
+        "helm test gadget -n tools --logs",
         "kubectl -n tools get chat",
         "No model is configured: the demo tour answers, which is scripted.",
         "`helm uninstall gadget -n tools` keeps:",

@@ -42,7 +42,8 @@ async fn each_example_is_taken_without_a_warning() -> Result<()> {
         control_plane.kubectl(["label", "namespace", namespace, warn]).await?;
     }
     for path in examples()? {
-        let rendered = template("gadget", &[&format!("--values={}", path.display())])?;
+        // What a test lays needs its own service account first.
+        let rendered = template("gadget", &["--no-hooks", &format!("--values={}", path.display())])?;
         let manifest = String::from_utf8(rendered.stdout)?;
         let dry_run = ["apply", "--server-side", "--dry-run=server", "--force-conflicts", "-f", "-"];
         let answer = control_plane.try_kubectl(dry_run, &manifest).await?;
@@ -112,6 +113,14 @@ async fn with_the_user_policy_people_write_their_own_sessions_and_nobody_else_s(
     let hub = format!("--as=system:serviceaccount:{NAMESPACE}:gadget-hub");
     let deleted = control_plane.kubectl([&hub, "--namespace", NAMESPACE, "delete", "chat", "bobs"]).await?;
     assert!(deleted.contains("deleted"), "{deleted}");
+    // The account of `helm test` writes sessions of its own user alone, whatever its role would let it do.
+    let test = format!("--as=system:serviceaccount:{NAMESPACE}:gadget-test");
+    let as_test =
+        [&*test, "--as-group=people", "--namespace", NAMESPACE, "create", "--dry-run=server", "-f", "-"];
+    let own_of_test = control_plane.try_kubectl(as_test, &session("gadget-trial", "helm-test")).await?;
+    assert!(own_of_test.success, "{}", own_of_test.stderr);
+    let of_ada = control_plane.try_kubectl(as_test, &session("gadget-trial", "ada")).await?;
+    assert!(!of_ada.success && of_ada.stderr.contains("you are 'helm-test'"), "{}", of_ada.stderr);
     let own = ada(&["delete", "chat", "own"], "").await?;
     assert!(own.success, "{}", own.stderr);
     Ok(())

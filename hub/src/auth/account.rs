@@ -39,6 +39,12 @@ pub struct NewAccount {
 /// The handle of the one user of `gadget local`.
 pub const OWNER: &str = "owner";
 
+/// The handle of the account that `helm test` signs in to.
+pub const TESTER: &str = "helm-test";
+
+/// The address by which that account is known: nobody else's has the handle and this.
+pub const TESTER_EMAIL: &str = "helm-test@localhost";
+
 /// The handle of the administrator that an invitation makes.
 pub const ADMIN: &str = "admin";
 
@@ -63,6 +69,11 @@ impl NewAccount {
     pub fn first_admin() -> Self {
         let handle = Some(ADMIN.to_owned());
         Self { handle, ..Self::admin("admin@localhost".to_owned()) }
+    }
+
+    /// Of a test of the installation: has no password, and nothing of anybody else's to see.
+    pub fn tester() -> Self {
+        Self { handle: Some(TESTER.to_owned()), ..Self::member(TESTER_EMAIL.to_owned()) }
     }
 
     pub fn member(email: String) -> Self {

@@ -39,14 +39,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::api::ApiError;
-pub use self::config::{KubeConfig, KubeFleetError};
+pub use self::config::{KubeConfig, KubeFleetError, ServiceAccount};
 pub(crate) use self::index::Key;
 pub(crate) use self::metrics::FleetMetrics;
 pub(crate) use self::news::{News, news, session_deleted};
 
 use self::api::KubeApi;
 use self::pods::Pods;
-use self::review::{Answers, Expected, PodUid, judge};
+use self::review::{Answers, Expected, PodUid, judge, judge_tester};
 use self::seen::{Drone, Session, Wish};
 use self::steer::{Asks, Trouble, delete_until_gone};
 use self::watch::{Shared, follow};
@@ -69,6 +69,8 @@ pub struct KubeFleet {
     pods: Mutex<Pods>,
     answers: Mutex<Answers>,
     reviewing: Semaphore,
+    /// Anybody may ask whether they are the test: one at a time, and drones do not wait for them.
+    testing: Semaphore,
     /// The newest event of each drone.
     told: Mutex<HashMap<DroneId, FleetEvent>>,
     events: broadcast::Sender<FleetEvent>,
@@ -106,6 +108,7 @@ impl KubeFleet {
             pods: Mutex::default(),
             answers: Mutex::default(),
             reviewing: Semaphore::new(REVIEWS),
+            testing: Semaphore::new(1),
             told: Mutex::default(),
             events: broadcast::Sender::new(EVENTS_KEPT),
             ending: Mutex::default(),
@@ -302,6 +305,19 @@ impl KubeFleet {
 impl Fleet for KubeFleet {
     async fn start(&self, spec: DroneSpec) -> Result<(), FleetError> {
         self.run(&spec, Asks::Work).await
+    }
+
+    async fn is_tester(&self, token: &str) -> Result<bool, FleetError> {
+        let Some(tester) = &self.config.tester else { return Ok(false) };
+        let _slot = self.testing.try_acquire().map_err(|_| FleetError::TesterBusy)?;
+        let answer = self.api.review(token).await.map_err(|error| FleetError::Tester(error.into()))?;
+        Ok(match judge_tester(answer, tester) {
+            Ok(()) => true,
+            Err(refused) => {
+                tracing::info!("refused the token of a test: {refused}");
+                false
+            }
+        })
     }
 
     async fn bind(&self, spec: DroneSpec) -> Result<(), FleetError> {

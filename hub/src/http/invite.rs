@@ -50,7 +50,7 @@ async fn redeem(
     Ok(Json(SignInAnswer { token: issued.token, expires_at: issued.expires_at, user }))
 }
 
-fn problem(error: AccountError) -> Problem {
+pub(super) fn problem(error: AccountError) -> Problem {
     match error {
         AccountError::Refused(refusal) => refusal.into(),
         AccountError::Store(error) => error.into(),

@@ -21,6 +21,10 @@
   value: {{ .Values.drones.className }}
 - name: GADGET_DRONE_SERVICE_ACCOUNT
   value: {{ include "gadget.drone" . }}
+{{- if include "gadget.testable" . }}
+- name: GADGET_TEST_SERVICE_ACCOUNT
+  value: {{ .Release.Namespace }}/{{ include "gadget.test" . }}
+{{- end }}
 {{- include "gadget.variable" (list "GADGET_IDLE_TIMEOUT" .Values.drones.class.idleTimeout) }}
 {{- include "gadget.variable" (list "GADGET_PUBLIC_URL" (include "gadget.publicUrl" .)) }}
 {{- with .Values.hub }}

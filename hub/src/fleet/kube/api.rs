@@ -146,8 +146,7 @@ impl KubeApi {
         };
         let review = TokenReview { spec, ..TokenReview::default() };
         let params = PostParams::default();
-        let reviewed =
-            self.call("check a drone's token", REVIEW_LIMIT, self.reviews.create(&params, &review));
+        let reviewed = self.call("check a pod's token", REVIEW_LIMIT, self.reviews.create(&params, &review));
         Ok(reviewed.await?.status.unwrap_or_default())
     }
 

@@ -21,6 +21,14 @@ pub struct KubeConfig {
     pub class: String,
     /// The account that drones' pods run as.
     pub drone_service_account: String,
+    /// The account that tries the installation, and its namespace. Absent: nobody does.
+    pub tester: Option<ServiceAccount>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAccount {
+    pub namespace: String,
+    pub name: String,
 }
 
 #[derive(Debug, thiserror::Error)]

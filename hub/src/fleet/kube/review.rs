@@ -12,6 +12,8 @@ use protocol::ids::DroneId;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
+use super::config::ServiceAccount;
+
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 
@@ -32,7 +34,7 @@ pub(super) struct Expected<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PodUid(pub(super) String);
 
-/// Why a token is not good for a drone.
+/// Why a token is not good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
     #[error("the API server does not know the token, or its pod is gone")]
@@ -49,6 +51,23 @@ pub(super) enum Refused {
 
 /// Reads the API server's answer.
 pub(super) fn judge(answer: TokenReviewStatus, expected: Expected<'_>) -> Result<PodUid, Refused> {
+    let Expected { namespace, service_account, drone } = expected;
+    let (pod, uid) = bearer(answer, namespace, service_account)?;
+    if pod == names::pod(drone.as_str()) { Ok(uid) } else { Err(Refused::OtherPod) }
+}
+
+/// The same for the pod that tries the installation. Its account alone counts: pods of it have any name.
+pub(super) fn judge_tester(answer: TokenReviewStatus, expected: &ServiceAccount) -> Result<(), Refused> {
+    let ServiceAccount { namespace, name } = expected;
+    bearer(answer, namespace, name).map(drop)
+}
+
+/// The pod of a service account for which the API server vouches.
+fn bearer(
+    answer: TokenReviewStatus,
+    namespace: &str,
+    service_account: &str,
+) -> Result<(String, PodUid), Refused> {
     let TokenReviewStatus { audiences, authenticated, error: _, user } = answer;
     let user = user.filter(|_| authenticated == Some(true)).ok_or(Refused::Unauthenticated)?;
     // An empty list is the answer of a server that knows no audiences: the token is good for anything then.
@@ -56,14 +75,15 @@ pub(super) fn judge(answer: TokenReviewStatus, expected: Expected<'_>) -> Result
         return Err(Refused::Audience);
     }
     let UserInfo { extra, groups: _, uid: _, username } = user;
-    let Expected { namespace, service_account, drone } = expected;
     if username.as_deref() != Some(&*format!("system:serviceaccount:{namespace}:{service_account}")) {
         return Err(Refused::ServiceAccount);
     }
     let mut extra = extra.unwrap_or_default();
     let mut one = |key: &str| extra.remove(key).unwrap_or_default().into_iter().next();
-    let (Some(pod), Some(uid)) = (one(POD_NAME), one(POD_UID)) else { return Err(Refused::Unbound) };
-    if pod == names::pod(drone.as_str()) { Ok(PodUid(uid)) } else { Err(Refused::OtherPod) }
+    match (one(POD_NAME), one(POD_UID)) {
+        (Some(pod), Some(uid)) => Ok((pod, PodUid(uid))),
+        _ => Err(Refused::Unbound),
+    }
 }
 
 /// Good answers, for a short time. Never the tokens themselves.
@@ -114,6 +134,13 @@ mod tests {
     use super::*;
 
     fn answer(change: impl FnOnce(&mut Value)) -> Result<PodUid, Refused> {
+        let drone = DroneId::from("fix-login");
+        let expected = Expected { namespace: "gadget", service_account: "gadget-drone", drone: &drone };
+        judge(status(change), expected)
+    }
+
+    /// As the API server answers for a drone's token.
+    fn status(change: impl FnOnce(&mut Value)) -> TokenReviewStatus {
         let mut status = json!({
             "authenticated": true,
             "audiences": ["gadget-hub"],
@@ -123,9 +150,28 @@ mod tests {
             },
         });
         change(&mut status);
-        let drone = DroneId::from("fix-login");
-        let expected = Expected { namespace: "gadget", service_account: "gadget-drone", drone: &drone };
-        judge(serde_json::from_value(status).unwrap(), expected)
+        serde_json::from_value(status).unwrap()
+    }
+
+    #[test]
+    fn a_pod_of_the_test_s_account_is_the_test_and_no_drone_is() {
+        let tester = ServiceAccount { namespace: "gadget".into(), name: "gadget-test".into() };
+        let of = |account: &str| json!(format!("system:serviceaccount:gadget:{account}"));
+        let judged = |change: &dyn Fn(&mut Value)| {
+            let with_account = |status: &mut Value| {
+                status["user"]["username"] = of("gadget-test");
+                change(status);
+            };
+            judge_tester(status(with_account), &tester)
+        };
+        assert_eq!(judged(&|_| ()), Ok(()));
+        assert_eq!(
+            judged(&|status| status["user"]["username"] = of("gadget-drone")),
+            Err(Refused::ServiceAccount)
+        );
+        assert_eq!(judged(&|status| status["audiences"] = json!(["api"])), Err(Refused::Audience));
+        assert_eq!(judged(&|status| status["authenticated"] = json!(false)), Err(Refused::Unauthenticated));
+        assert_eq!(judged(&|status| status["user"]["extra"] = json!({})), Err(Refused::Unbound));
     }
 
     #[test]

@@ -11,7 +11,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("client", &[]),
     ("scripted-model", &[]),
-    ("hub", &["protocol", "crds", "scripted-model"]),
+    ("hub", &["protocol", "crds", "client", "scripted-model"]),
     ("drone", &["protocol", "client"]),
     ("cli", &["hub", "drone", "client", "protocol", "scripted-model"]),
     ("tests", &["protocol", "crds", "client", "scripted-model", "hub", "drone", "operator"]),

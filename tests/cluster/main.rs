@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod chaos;
+mod helm_test;
 mod load;
 mod node;
 mod person;

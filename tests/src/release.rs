@@ -190,6 +190,11 @@ impl Release {
         kubectl(&["--namespace", NAMESPACE, "exec", pod, "--", "sh", "-c", command]).await
     }
 
+    /// `helm test`, with what its pod says.
+    pub async fn test(&self) -> Result<String> {
+        helm(&["test", NAME, "--namespace", NAMESPACE, "--logs", "--timeout", "150s"]).await
+    }
+
     /// Uninstalls it as the notes say. Nothing of it may be left, volumes included.
     pub async fn remove(self) -> Result<()> {
         kubectl(&["--namespace", NAMESPACE, "delete", "chat", "--all"]).await?;

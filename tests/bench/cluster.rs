@@ -19,10 +19,14 @@ use self::start::{STAGES, Starts};
 use crate::report::{Figure, Goal};
 use crate::sample::{Sample, as_f64};
 
+/// `GADGET_BENCH_PERCENT` asks for less, for a quick look.
 const STARTS: usize = 30;
 const DISTURBANCES: usize = 10;
 
 pub(crate) async fn run() -> Result<Vec<Figure>> {
+    let percent = crate::percent()?;
+    let share = |full: usize| (full * percent / 100).max(2);
+    let (all_starts, disturbances) = (share(STARTS), share(DISTURBANCES));
     // The tabs come in by the node's port: a forwarded one ends with the hub's pod.
     let release = Release::install_with(&["--set", "hub.service.type=NodePort"]).await?;
     let origin = origin(&release).await?;
@@ -33,10 +37,10 @@ pub(crate) async fn run() -> Result<Vec<Figure>> {
 
     let (mut bare, mut sessions) = (Starts::new()?, Starts::new()?);
     // The first of each is not counted: it finds nothing in any cache.
-    start::bare_round(&release, &template, &claim, STARTS, &mut Starts::new()?).await?;
-    start::session_round(&release, STARTS, &mut Starts::new()?).await?;
-    for number in 0..STARTS {
-        say(&format!("start {} of {STARTS}", number + 1));
+    start::bare_round(&release, &template, &claim, all_starts, &mut Starts::new()?).await?;
+    start::session_round(&release, all_starts, &mut Starts::new()?).await?;
+    for number in 0..all_starts {
+        say(&format!("start {} of {all_starts}", number + 1));
         start::bare_round(&release, &template, &claim, number, &mut bare).await?;
         start::session_round(&release, number, &mut sessions).await?;
     }
@@ -45,8 +49,8 @@ pub(crate) async fn run() -> Result<Vec<Figure>> {
     let work = Work::on(&release, "work").await?;
     let (mut woken, mut killed) = (Sample::new()?, Sample::new()?);
     let (mut deletion, mut rest) = (Sample::new()?, Sample::new()?);
-    for number in 0..DISTURBANCES {
-        say(&format!("disturbance {} of {DISTURBANCES}", number + 1));
+    for number in 0..disturbances {
+        say(&format!("disturbance {} of {disturbances}", number + 1));
         work.process_killed(&mut killed).await.context("a drone's process is killed")?;
         work.pod_deleted(&mut deletion, &mut rest).await.context("a pod is deleted")?;
         work.woken(&mut woken).await.context("a session is woken")?;

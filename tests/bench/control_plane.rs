@@ -41,18 +41,15 @@ struct Sizes {
 
 impl Sizes {
     fn from_environment() -> Result<Self> {
-        let percent: u32 = match std::env::var("GADGET_BENCH_PERCENT") {
-            Ok(percent) => percent.parse().context("GADGET_BENCH_PERCENT is no number")?,
-            Err(_) => 100,
-        };
-        let share = |full: usize| (full * percent as usize / 100).max(20);
+        let percent = crate::percent()?;
+        let share = |full: usize| (full * percent / 100).max(20);
         Ok(Self {
             rounds: if percent < 50 { 1 } else { 2 },
             warm: share(50),
             open: share(500),
             closed: share(600),
             scale: [share(100), share(1_000), share(3_000)],
-            touches: (1_000 * percent / 100).max(100),
+            touches: u32::try_from((1_000 * percent / 100).max(100))?,
             replaced: share(250),
             kills: if percent < 50 { 1 } else { 4 },
             peer_kills: if percent < 50 { 1 } else { 2 },

@@ -92,6 +92,15 @@ async fn run(name: &str) -> Result<Vec<report::Figure>> {
     }
 }
 
+/// How much of its work a bench on Kubernetes does; `GADGET_BENCH_PERCENT` asks for less.
+#[cfg(feature = "control-plane")]
+fn percent() -> Result<usize> {
+    match std::env::var("GADGET_BENCH_PERCENT") {
+        Ok(percent) => percent.parse().context("GADGET_BENCH_PERCENT is no number"),
+        Err(_) => Ok(100),
+    }
+}
+
 /// The directory that this program was built in.
 fn target_directory() -> Result<PathBuf> {
     let program = std::env::current_exe().context("failed to find this program")?;

@@ -38,7 +38,7 @@ async fn what_keeps_a_pod_from_working_is_told_to_the_tab_in_words() -> Result<(
                     && words.iter().all(|words| said.contains(words))
             })
         };
-        is("Unschedulable", DronePhase::Starting, ["unschedulable", "free resources"]).await?;
+        is("Unschedulable", DronePhase::Starting, ["unschedulable", "kubectl uncordon"]).await?;
         stage.control_plane.kubectl(["uncordon", node]).await?;
         is("ImagePullFailed", DronePhase::Starting, ["pull access denied", "imagePullSecrets"]).await?;
         let missing = Obstacle::Configuration("secret \"x\" not found".into());

@@ -118,7 +118,8 @@ async fn supervise(place: &Place, programs: &Path) -> Result<i32> {
     let log = log.context("failed to open the supervisor's log")?;
     let mut command = std::process::Command::new("unshare");
     command.args(["--mount", "--propagation=private", "--net", "--pid", "--mount-proc", "--fork"]);
-    command.arg("--kill-child").arg(std::env::current_exe().context("failed to find this program")?);
+    // By its name: what runs may have been built anew since it started, as the tests do.
+    command.arg("--kill-child").arg(workspace::built("xtask")?);
     command.args(["cluster", "--directory"]).arg(place.directory());
     command.args(["supervise", "--programs"]).arg(programs);
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

@@ -196,7 +196,8 @@ async fn pods_of_hub_operator_and_drone_are_deleted_one_by_one_and_all_at_once()
     turn.hears("goingAway", "connect again in a moment").await?;
     let deleted = turn.ide.told("that the pod is gone", |told| told.phase == DronePhase::Recovering).await?;
     println!("all: the tab was told after {:.1} s", since.elapsed().as_secs_f64());
-    ensure!(deleted.reason.as_deref() == Some("PodDeleted") && deleted.restarts == 1, "{deleted:?}");
+    // The restart counts once the next pod is there.
+    ensure!(deleted.reason.as_deref() == Some("PodDeleted"), "{deleted:?}");
     let words = deleted.message.unwrap_or_default();
     ensure!(words.starts_with("the pod was deleted; nothing to do: it is replaced"), "{words}");
     turn.ide.told("the new pod", |told| told.phase == DronePhase::Busy && told.restarts == 1).await?;

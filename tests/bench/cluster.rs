@@ -6,12 +6,10 @@ mod sight;
 mod start;
 
 use anyhow::{Context as _, Result};
-use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Service};
-use kube::api::ListParams;
-use kube::{Api, Client};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use serde_json::Value;
 use tests::deadline::eventually;
-use tests::release::{NAMESPACE, Release, kubectl};
+use tests::release::{NAMESPACE, Release, kubectl, node_address};
 
 use self::ides::{Replaced, TABS};
 use self::recovery::Work;
@@ -149,9 +147,7 @@ async fn origin(release: &Release) -> Result<String> {
     let service = release.api::<Service>().get("gadget-hub").await?;
     let mut ports = service.spec.into_iter().filter_map(|spec| spec.ports).flatten();
     let port = ports.find_map(|port| port.node_port).context("the hub has no port of the node")?;
-    let nodes = Api::<Node>::all(Client::try_default().await?).list(&ListParams::default()).await?;
-    let mut addresses = nodes.items.into_iter().filter_map(|node| node.status?.addresses).flatten();
-    let address = addresses.find(|one| one.type_ == "InternalIP").context("the node has no address")?.address;
+    let address = node_address(&release.client).await?;
     Ok(format!("http://{address}:{port}"))
 }
 

@@ -122,11 +122,8 @@ async fn a_drone_that_is_killed_in_a_command_finds_it_again_and_its_end_is_told(
     let stage = Stage::with(&[&work], &[]).await?;
     let turn = stage.begin("killed", &work).await?;
     turn.runs("begins").await?;
-    let kill = "for process in /proc/[0-9]*; do \
-                  case $(tr '\\0' ' ' <$process/cmdline) in 'gadget-drone run '*) kill -9 ${process#/proc/};; esac; \
-                done";
     let since = Instant::now();
-    stage.release.in_pod("killed", kill).await?;
+    stage.release.kill_drone("killed").await?;
     let told = turn.ide.told("the drone to be back", |told| told.restarts > 0).await?;
     println!("killed: the drone was back after {:.1} s", since.elapsed().as_secs_f64());
     ensure!(told.reason.as_deref() == Some("ProcessRestarted"), "{told:?}");

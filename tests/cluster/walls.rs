@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::ListParams;
 use kube::config::AuthInfo;
@@ -16,7 +16,7 @@ use tests::knock::knock;
 use tokio::process::Child;
 
 use crate::node::OwnNode;
-use tests::release::{NAMESPACE, Release, fed, kubectl, program, until};
+use tests::release::{NAMESPACE, Release, fed, kubectl, node_address, program, until};
 
 /// Where `git daemon` listens in the neighbour's pod.
 const NEIGHBOUR_PORT: u16 = 9418;
@@ -60,14 +60,6 @@ pub(crate) async fn names(client: &Client) -> Result<[String; 2]> {
     let node = node_address(client).await?;
     let peers = format!(r#"networkPolicy.dns.peers=[{{"ipBlock":{{"cidr":"{node}/32"}}}}]"#);
     Ok(["--set-json".to_owned(), peers])
-}
-
-async fn node_address(client: &Client) -> Result<String> {
-    let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;
-    let mut addresses = nodes.items.into_iter().filter_map(|node| node.status?.addresses).flatten();
-    let address =
-        addresses.find(|address| address.type_ == "InternalIP").context("no node has an address")?;
-    Ok(address.address)
 }
 
 async fn pod_address(release: &Release, labels: &str) -> Result<String> {

@@ -4,7 +4,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::PersistentVolume;
+use k8s_openapi::api::core::v1::{Node, PersistentVolume};
 use kube::api::ListParams;
 use kube::core::NamespaceResourceScope;
 use kube::{Api as KubeApi, Client, Resource};
@@ -185,6 +185,16 @@ impl Release {
         self.shows::<crds::DroneClass>("default", "is made", |_| true).await.map(|class| class.spec.image)
     }
 
+    /// Kills the agent's process in a drone's pod, which its supervisor there runs. Says when, in nanoseconds.
+    pub async fn kill_drone(&self, pod: &str) -> Result<String> {
+        let kill = "for process in /proc/[0-9]*; do \
+                      case $(tr '\\0' ' ' <$process/cmdline 2>/dev/null) in \
+                          'gadget-drone run '*) kill -9 ${process#/proc/} && date +%s%N;; \
+                      esac; \
+                    done";
+        self.in_pod(pod, kill).await
+    }
+
     /// A command in a drone's pod.
     pub async fn in_pod(&self, pod: &str, command: &str) -> Result<String> {
         kubectl(&["--namespace", NAMESPACE, "exec", pod, "--", "sh", "-c", command]).await
@@ -299,6 +309,15 @@ fn said(name: &str, output: Output) -> Result<String> {
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.success(), "{name} failed: {stdout}{}", String::from_utf8_lossy(&output.stderr));
     Ok(stdout)
+}
+
+/// Where the rest of the machine reaches the cluster's node, or the first of them.
+pub async fn node_address(client: &Client) -> Result<String> {
+    let nodes = KubeApi::<Node>::all(client.clone()).list(&ListParams::default()).await?;
+    let mut addresses = nodes.items.into_iter().filter_map(|node| node.status?.addresses).flatten();
+    let address =
+        addresses.find(|address| address.type_ == "InternalIP").context("no node has an address")?;
+    Ok(address.address)
 }
 
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {

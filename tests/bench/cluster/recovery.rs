@@ -24,11 +24,6 @@ const MIDDLE: usize = 12;
 
 const TOUR: &str = "Start the tour.";
 
-/// The agent's process in a drone's pod: its supervisor runs it as `gadget-drone run`. Prints when it was killed.
-const KILL: &str = "for one in /proc/[0-9]*; do \
-     case \"$(tr '\\0' ' ' <$one/cmdline 2>/dev/null)\" in \
-         'gadget-drone run '*) kill -9 ${one#/proc/} && date +%s%N;; esac; done";
-
 /// A session that one tab has open, made for this and ready.
 pub(super) struct Work<'a> {
     release: &'a Release,
@@ -72,7 +67,7 @@ impl<'a> Work<'a> {
     /// The drone's process is killed; its pod stays.
     pub(super) async fn process_killed(&self, sample: &mut Sample) -> Result<()> {
         let turn = self.to_the_middle().await?;
-        let killed = self.release.in_pod(&self.name, KILL).await?;
+        let killed = self.release.kill_drone(&self.name).await?;
         let killed: i128 = killed.trim().parse().with_context(|| format!("killed: {killed:?}"))?;
         let killed = Timestamp::from_nanosecond(killed)?;
         let on = self.goes_on(&turn, killed).await?;

@@ -116,9 +116,7 @@ impl Ide {
                 std::future::ready(payload)
             }
         };
-        let mut config = Config::new(origin)?;
-        config.longest_retry = Duration::from_millis(500);
-        let (client, incoming) = client::connect(config, auth)?;
+        let (client, incoming) = client::connect(Config::new(origin)?, auth)?;
         let pump = tokio::spawn(pump(Arc::clone(&shared), incoming));
         let ide = Self { client, shared, pump };
         ide.connection().await?;

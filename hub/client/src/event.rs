@@ -72,14 +72,6 @@ pub enum ConnectError {
     Closed,
 }
 
-impl ConnectError {
-    /// Nothing answers at the server's address.
-    pub(crate) fn is_silence(&self) -> bool {
-        let Self::Dial(error) = self else { return false };
-        matches!(&**error, tungstenite::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut)
-    }
-}
-
 /// Why the client has given up.
 #[derive(Debug, thiserror::Error)]
 pub enum Fatal {

@@ -35,27 +35,38 @@ pub(crate) enum Verdict {
     Stop,
 }
 
-/// Doubling waits with jitter.
+/// Waits with jitter that double, and stay short for as long as a server may take that is being replaced.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     first: Duration,
     most: Duration,
     next: Duration,
+    /// How many more of the short ones there are.
+    short: u32,
 }
+
+/// A hub's pod that is replaced is back within seconds, and whoever waits longer than this then has waited for nothing.
+const SHORT: Duration = Duration::from_millis(500);
+/// For some 20 seconds.
+const SHORT_ONES: u32 = 50;
 
 impl Backoff {
     pub(crate) fn new(first: Duration, most: Duration) -> Self {
-        Self { first, most, next: first }
+        Self { first, most, next: first, short: SHORT_ONES }
     }
 
     pub(crate) fn reset(&mut self) {
-        self.next = self.first;
+        *self = Self::new(self.first, self.most);
     }
 
     /// Between half and all of the current step. `random` is evenly spread over its range.
     pub(crate) fn wait(&mut self, random: u32) -> Duration {
         let step = self.next;
         self.next = (step * 2).min(self.most);
+        if step <= SHORT && self.next > SHORT && self.short > 0 {
+            self.next = SHORT;
+            self.short -= 1;
+        }
         let share = f64::from(random) / f64::from(u32::MAX);
         step.mul_f64(0.5 + share / 2.0)
     }
@@ -71,12 +82,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_from_the_first_to_the_most_and_begin_anew_after_a_reset() {
+    fn waits_double_are_short_for_a_while_grow_to_the_most_and_begin_anew_after_a_reset() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-        let waits: Vec<u128> = (0..9).map(|_| backoff.wait(u32::MAX).as_millis()).collect();
-        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+        let mut waits = |many: u32| (0..many).map(|_| backoff.wait(u32::MAX).as_millis()).collect::<Vec<_>>();
+        assert_eq!(waits(3), [100, 200, 400]);
+        assert_eq!(waits(SHORT_ONES), [500; SHORT_ONES as usize]);
+        assert_eq!(waits(6), [1000, 2000, 4000, 8000, 10_000, 10_000]);
         backoff.reset();
         assert_eq!(backoff.wait(0).as_millis(), 50);
+    }
+
+    #[test]
+    fn no_wait_is_longer_than_the_most() {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(300));
+        let waits: Vec<u128> = (0..4).map(|_| backoff.wait(u32::MAX).as_millis()).collect();
+        assert_eq!(waits, [100, 200, 300, 300]);
     }
 
     #[test]

@@ -11,7 +11,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::{Config, ConfigError, OnServerDisconnect};
 use crate::connection::Connection;
-use crate::dial::Patience;
 use crate::event::{AuthError, AuthRequest, ConnectError, Fatal, Incoming, Loss};
 use crate::packet::Namespace;
 use crate::policy::{Backoff, Verdict};
@@ -49,7 +48,6 @@ where
     let closing = CancellationToken::new();
     let supervisor = Supervisor {
         backoff: Backoff::new(config.first_retry, config.longest_retry),
-        patience: Patience::new(config.connect_timeout),
         namespace: Namespace::new(&config.namespace),
         config,
         auth,
@@ -89,7 +87,6 @@ struct Supervisor<A> {
     current: watch::Sender<Option<Connection>>,
     closing: CancellationToken,
     backoff: Backoff,
-    patience: Patience,
     /// Of the last accepted connection.
     epoch: u64,
 }
@@ -137,21 +134,13 @@ where
             Ok(Err(AuthError::Stop(source))) => return Err(Failure::Fatal(Fatal::Auth(source))),
             Ok(Ok(auth)) => auth,
         };
-        let patience = self.patience.now();
-        let open = transport::open(&self.config, &self.namespace, self.connector.clone(), patience, &auth);
+        let open = transport::open(&self.config, &self.namespace, self.connector.clone(), &auth);
         match tokio::time::timeout(limit, open).await {
             Err(_) => Err(ConnectError::TimedOut(limit).into()),
             Ok(Err(ConnectError::Refused(refusal))) if refusal.verdict() == Verdict::Stop => {
                 Err(Failure::Fatal(Fatal::Refused(refusal)))
             }
-            Ok(opened) => {
-                if opened.as_ref().is_err_and(ConnectError::is_silence) {
-                    self.patience.grow();
-                } else {
-                    self.patience.reset();
-                }
-                opened.map_err(Failure::from)
-            }
+            Ok(opened) => opened.map_err(Failure::from),
         }
     }
 

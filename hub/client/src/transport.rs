@@ -50,10 +50,9 @@ pub(crate) async fn open(
     config: &Config,
     namespace: &Namespace,
     connector: Connector,
-    patience: Duration,
     auth: &serde_json::Value,
 ) -> Result<Granted, ConnectError> {
-    let stream = dial(&config.url, patience).await.map_err(|error| dial_failed(error.into()))?;
+    let stream = dial(&config.url).await.map_err(|error| dial_failed(error.into()))?;
     let limits = WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES)

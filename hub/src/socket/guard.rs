@@ -5,6 +5,8 @@
 //! disconnect waits for that writer. So the IO itself must fail. Killing it is also the only way to make a client come
 //! back by itself: after a disconnect by the server a Socket.IO client stays away.
 
+mod linger;
+
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -20,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
-use crate::socket::listener::ListenerLimits;
+use crate::socket::listener::{AddressPermit, ListenerLimits};
 
 /// Handle to one connection. Travels with every request that comes over it.
 #[derive(Clone, Debug)]
@@ -138,8 +140,10 @@ pub struct GuardedIo {
     patience: Option<Patience>,
     /// What the kernel was told last.
     unacknowledged_limit: u32,
+    /// The peer has sent all that it will.
+    read_whole: bool,
     /// Counts this connection for as long as it lives.
-    _permit: super::listener::AddressPermit,
+    permit: Option<AddressPermit>,
 }
 
 /// How long the next request is waited for.
@@ -157,7 +161,7 @@ impl GuardedIo {
         stream: TcpStream,
         guard: Guard,
         limits: ListenerLimits,
-        permit: super::listener::AddressPermit,
+        permit: AddressPermit,
     ) -> Self {
         Self {
             stream,
@@ -166,7 +170,8 @@ impl GuardedIo {
             stalled: None,
             patience: None,
             unacknowledged_limit: 0,
-            _permit: permit,
+            read_whole: false,
+            permit: Some(permit),
         }
     }
 
@@ -248,7 +253,11 @@ impl AsyncRead for GuardedIo {
         }
         let filled = buf.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.watch_request(buf.filled().len() > filled, cx)?;
+        let came = buf.filled().len() > filled;
+        if outcome.is_ready() && !came && buf.remaining() > 0 {
+            self.read_whole = true;
+        }
+        self.watch_request(came, cx)?;
         outcome
     }
 }
@@ -282,6 +291,14 @@ impl AsyncWrite for GuardedIo {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+impl Drop for GuardedIo {
+    fn drop(&mut self) {
+        if !self.read_whole {
+            linger::close(&self.stream, self.permit.take());
+        }
     }
 }
 

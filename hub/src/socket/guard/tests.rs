@@ -76,3 +76,22 @@ async fn a_probe_leaves_a_living_peer_alone() {
     io.write_all(b"y").await.unwrap();
     assert_eq!(client.read_u8().await.unwrap(), b'y');
 }
+
+#[tokio::test]
+async fn a_connection_that_ends_with_something_unread_is_closed_and_not_reset() {
+    for is_killed in [false, true] {
+        let (mut io, guard, mut client) = pair(Duration::from_secs(10)).await;
+        client.write_all(b"goodbye").await.unwrap();
+        assert_eq!(io.read_u8().await.unwrap(), b'g');
+        if is_killed {
+            guard.kill();
+        }
+        drop(io);
+        // What comes after the end does no harm either.
+        client.write_all(b" and thanks").await.unwrap();
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+        client.write_all(b" for all").await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    }
+}

@@ -305,7 +305,8 @@ fn words_of(text: &str) -> Option<String> {
 /// The hub lets no drone in of a session that it has not taken in, so its pod waits, or runs for nobody.
 fn shut_out(reason: Reason, adoption: &Adoption) -> Reason {
     let Adoption { state, message } = adoption;
-    if !reason.is_well && !matches!(reason.reason.as_deref(), None | Some("NotReady")) {
+    let of_pod = reason.reason.as_deref().filter(|of| *of != "NotReady" && *of != format!("{state:?}"));
+    if !reason.is_well && of_pod.is_some() {
         let also = format!("the hub has not taken it in: {message}");
         return Reason { also: vec![also], ..reason };
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crds::chat_session::SessionPhase;
+use crds::chat_session::{Adoption, SessionPhase};
 use crds::conditions::{self, Is};
 use crds::drone_registration::DronePhase;
 use crds::value::OperatingMode;
@@ -16,6 +16,7 @@ use super::observe::{DroneSight, Observed};
 use super::validate::Validated;
 use crate::drone::status::Urgency;
 use crate::events::Note;
+use crate::index::Session;
 
 /// A little longer than a drone's: what it says then is mirrored in one write, not in two.
 const PASSING: Duration = Duration::from_millis(1600);
@@ -36,6 +37,16 @@ impl Summary {
     fn new(phase: SessionPhase, reason: &str, message: impl Into<String>) -> Self {
         Self { phase, reason: reason.to_owned(), message: message.into() }
     }
+
+    /// The hub lets no drone in of a session that it has not taken in: its pod would start for ever.
+    fn unless_kept_out(self, session: &Session) -> Self {
+        match &session.kept_out {
+            Some(Adoption { state, message }) if ON_THE_WAY.contains(&&*self.reason) => {
+                Self::new(SessionPhase::Pending, &format!("{state:?}"), message.as_str())
+            }
+            _ => self,
+        }
+    }
 }
 
 /// `None`: there is nothing to be said.
@@ -51,7 +62,7 @@ pub fn compute(
         (Validated::Keep(_) | Validated::Bind(_), DroneSight::There(_, status)) => Some(&**status),
         _ => None,
     };
-    let summary = summary(observed, validated, &applied.drone)?;
+    let summary = summary(observed, validated, &applied.drone)?.unless_kept_out(&observed.session);
     let is_asleep = summary.phase == SessionPhase::Suspended;
     let has_drone = !matches!(validated, Validated::Asleep | Validated::Blocked(_));
     let drone_name = has_drone.then(|| observed.session.drone_name());

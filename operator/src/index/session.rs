@@ -1,6 +1,6 @@
 //! What is read of a ChatSession.
 
-use crds::chat_session::SessionWorkspace;
+use crds::chat_session::{Adoption, AdoptionState, SessionWorkspace};
 use crds::value::OperatingMode;
 use crds::{ChatSession, ChatSessionStatus, names};
 use k8s_openapi::jiff::Timestamp;
@@ -18,6 +18,8 @@ pub struct Session {
     pub wishes: Wishes,
     /// Without `adoption`, which is the hub's.
     pub status: ChatSessionStatus,
+    /// What the hub says of a session that it has not taken in.
+    pub kept_out: Option<Adoption>,
 }
 
 /// What of the spec makes a difference to a drone.
@@ -44,6 +46,8 @@ impl Session {
 impl From<ChatSession> for Session {
     fn from(session: ChatSession) -> Self {
         let ChatSession { metadata, spec, status } = session;
+        let mut status = status.unwrap_or_default();
+        let adoption = status.adoption.take();
         Self {
             name: seen::name(&metadata),
             uid: seen::uid(&metadata),
@@ -58,7 +62,8 @@ impl From<ChatSession> for Session {
                 workspace: spec.workspace.unwrap_or_default(),
                 drone: spec.drone.map(Into::into),
             },
-            status: ChatSessionStatus { adoption: None, ..status.unwrap_or_default() },
+            status,
+            kept_out: adoption.filter(|adoption| adoption.state != AdoptionState::Adopted),
         }
     }
 }

@@ -49,6 +49,29 @@ async fn a_slow_start_is_said_once_after_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_that_the_hub_keeps_out_says_why_and_starts_once_it_is_taken_in() {
+    let sim = Sim::new();
+    sim.session("x");
+    sim.settle().await;
+    let told = |state: &str, message: &str| json!({ "adoption": { "state": state, "message": message } });
+    let words = "the hub has no user 'ada': make an account with that handle";
+    sim.patch_status("chatsessions", "x", &told("UserUnknown", words));
+    sim.wait(Duration::from_mins(1)).await;
+    let status = sim.session_status("x");
+    assert_eq!(status.phase, Some(SessionPhase::Pending));
+    let ready = conditions::find(&status.conditions, READY).unwrap();
+    assert_eq!((&*ready.reason, &*ready.message), ("UserUnknown", words));
+    assert_eq!(status.adoption.unwrap().message, words);
+
+    sim.patch_status("chatsessions", "x", &told("Adopted", ""));
+    sim.wait(Duration::from_secs(2)).await;
+    assert_eq!(sim.session_status("x").phase, Some(SessionPhase::Starting));
+    sim.run_pod("x");
+    sim.settle().await;
+    assert_eq!(sim.session_status("x").phase, Some(SessionPhase::Ready));
+}
+
+#[tokio::test(start_paused = true)]
 async fn suspend_ends_the_pod_and_resume_makes_a_new_one_on_the_same_workspace() {
     let sim = Sim::running("x").await;
     sim.patch("chatsessions", "x", &json!({ "spec": { "operatingMode": "Suspended" } }));

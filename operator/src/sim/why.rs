@@ -217,7 +217,7 @@ const FAULTS: &[Fault] = &[
         wish(sim, "droneregistrations", "Suspended", Value::Null);
         sim.let_pod_go("x");
     }),
-    ("a user whom the hub does not know", Running, |sim| {
+    ("a user whom the hub does not know", Started, |sim| {
         let words = "the hub has no user 'ada': make an account with that handle";
         let adoption = json!({ "state": "UserUnknown", "message": words });
         sim.patch_status("chatsessions", "x", &json!({ "adoption": adoption }));

@@ -230,7 +230,7 @@ fn ended(observed: &Observed, pod: &Pod, mut account: Account, now: Timestamp) -
         return Diagnosis { state, account, cause: None, before: None, recovering: true };
     }
     account.counted.ended = true;
-    let cause = Cause::of_end(pod);
+    let cause = Cause::of_end(pod, observed.pod_warning.as_deref());
     let (most, window) = patience(&observed.class);
     let is_process = matches!(cause.class, FailureClass::Process | FailureClass::Memory);
     if is_process {

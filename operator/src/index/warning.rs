@@ -20,12 +20,13 @@ pub enum Subject {
     Claim,
 }
 
-/// Reasons that say why a pod or claim does not come on, and are in no status.
+/// Reasons that say why a pod or claim does not come on, or goes, and are in no status.
 const TOLD_NOWHERE_ELSE: &[&str] = &[
     "FailedMount",
     "FailedAttachVolume",
     "FailedMapVolume",
     "FailedCreatePodSandBox",
+    "Evicted",
     "ProvisioningFailed",
     "FailedBinding",
     "VolumeResizeFailed",

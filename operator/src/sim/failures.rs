@@ -220,6 +220,20 @@ async fn a_pod_that_its_node_ended_is_taken_away_and_replaced_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drone_that_ends_well_because_its_node_asked_it_to_is_told_as_evicted() {
+    let sim = Sim::running("x").await;
+    let uid = sim.get("pods", "x").unwrap()["metadata"]["uid"].clone();
+    let words = "Usage of EmptyDir volume \"tmp\" exceeds the limit \"1Gi\".";
+    sim.create("events", "one", warning("Pod", "x", &uid, "Evicted", words));
+    // As the kubelet leaves it: neither reason nor condition.
+    sim.set_pod("x", &pod_with("Succeeded", terminated(0, "Completed", ""), 0, json!({})));
+    replaced_at_once(&sim).await;
+    assert_eq!(failure(&sim), (FailureClass::Node, "Evicted".to_owned()));
+    let told = sim.drone_status("x").last_failure.unwrap();
+    assert!(told.message.contains(words) && told.advice.contains("/tmp"), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_that_no_node_takes_is_tried_again_later_each_time() {
     let sim = Sim::new();
     sim.session("x");

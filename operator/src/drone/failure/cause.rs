@@ -11,6 +11,7 @@ use crate::index::{Pod, PodPhase, Warning};
 /// The kubelet's reasons for a container that has run nothing at all.
 const NEVER_STARTED: [&str; 2] = [START_ERROR, "ContainerCannotRun"];
 const START_ERROR: &str = "StartError";
+const EVICTED: &str = "Evicted";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
@@ -89,8 +90,11 @@ impl Cause {
         }
     }
 
-    /// The pod has come to its end.
-    pub(super) fn of_end(pod: &Pod) -> Self {
+    /// The pod has come to its end. A drone that was asked to end does so well, and then only an event says who asked.
+    pub(super) fn of_end(pod: &Pod, warning: Option<&Warning>) -> Self {
+        if let Some(warning) = warning.filter(|warning| &*warning.reason == EVICTED) {
+            return Self::evicted(&warning.message);
+        }
         if let Some(cause) = Self::of_disruption(pod) {
             return cause;
         }
@@ -106,13 +110,7 @@ impl Cause {
                     "nothing to do if it happens once; to stop a drone, set its operatingMode to Suspended",
                 )
             },
-            (_, "Evicted") => Self::new(
-                FailureClass::Node,
-                "Evicted",
-                format!("the node evicted the pod: {words}"),
-                "nothing to do: it is replaced. If it happens again, raise the requests of that resource in the \
-                 DroneClass, or give the nodes more of it",
-            ),
+            (_, EVICTED) => Self::evicted(words),
             (_, "Preempting" | "Preempted") => Self::preempted(words),
             (_, "Terminated" | "NodeShutdown" | "Shutdown") => Self::new(
                 FailureClass::Node,
@@ -164,7 +162,7 @@ impl Cause {
             ),
             "TerminationByKubelet" => Self::new(
                 FailureClass::Node,
-                if pod.reason.as_deref() == Some("Evicted") { "Evicted" } else { "NodeShutdown" },
+                if pod.reason.as_deref() == Some(EVICTED) { EVICTED } else { "NodeShutdown" },
                 format!("the node ended the pod: {}", pod.message.as_deref().unwrap_or(words)),
                 "nothing to do: it is replaced. If it was evicted and it happens again, raise the requests of that \
                  resource in the DroneClass",
@@ -176,6 +174,16 @@ impl Cause {
                 "nothing to do: it is replaced",
             ),
         })
+    }
+
+    fn evicted(words: &str) -> Self {
+        let advice = if words.contains("EmptyDir") {
+            "nothing to do: it is replaced. What fills up /tmp belongs into the workspace"
+        } else {
+            "nothing to do: it is replaced. If it happens again, raise the requests of that resource in the \
+             DroneClass, or give the nodes more of it"
+        };
+        Self::new(FailureClass::Node, EVICTED, format!("the node evicted the pod: {words}"), advice)
     }
 
     fn preempted(words: &str) -> Self {
@@ -287,6 +295,7 @@ impl Cause {
     pub(super) fn of_pod_warning(warning: &Warning) -> Self {
         let words = plain(&warning.message);
         let (class, advice) = match &*warning.reason {
+            EVICTED => return Self::evicted(words),
             "FailedCreatePodSandBox" if words.contains("OOM-killed") => (
                 FailureClass::Policy,
                 "raise resources.limits.memory in the DroneClass, then delete the drone to start with the new limit",

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::cluster::place::{FIXED, Place};
+use crate::cluster::place::{FIXED, Place, is_mounted_over};
 
 /// For each of the steps.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -57,7 +57,7 @@ pub(super) async fn stop(place: &Place) -> Result<()> {
     if tokio::time::timeout(PATIENCE, removing).await.is_err() {
         bail!("the link {} is still there: `ip link del` it", place.id());
     }
-    for fixed in made(place) {
+    for fixed in made(place).into_iter().filter(|fixed| !is_mounted_over(fixed)) {
         // Somebody else may use it by now.
         let _in_use = std::fs::remove_dir(fixed);
     }

@@ -18,6 +18,15 @@ pub(super) const FIXED: [&str; 4] =
 /// In a cluster's directory: which process its supervisor is.
 const SUPERVISOR: &str = "supervisor.json";
 
+/// Whether any process sees something else mounted there, as another cluster does. The kernel would take that mount away
+/// together with the directory, and with it all that the other cluster's containers are known by.
+pub(super) fn is_mounted_over(directory: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut seen =
+        processes.filter_map(|process| std::fs::read_to_string(process.path().join("mountinfo")).ok());
+    seen.any(|mounts| mounts.lines().any(|mount| mount.split(' ').nth(4) == Some(directory)))
+}
+
 /// One cluster: all follows from its directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use crate::cluster::place::{FIXED, Place};
+use crate::cluster::place::{FIXED, Place, is_mounted_over};
 use crate::cluster::{addons, certificates, down, import, link, require, settings};
 use crate::image::{self, ImageArgs};
 use crate::kube;
@@ -97,14 +97,18 @@ async fn start(runner: &Runner, place: &Place, programs: &Path) -> Result<()> {
     link::make(runner, place, pid).await
 }
 
-/// Where other directories are mounted there must be one; those that were not there are removed again.
+/// Where directories of ours are mounted there must be one; those that were not there are removed again.
 fn fixed_places(place: &Place) -> Result<()> {
     let mut made = String::new();
     for fixed in FIXED {
         let instead = place.instead_of(fixed);
         std::fs::create_dir_all(&instead).with_context(|| format!("failed to make {}", instead.display()))?;
-        if !Path::new(fixed).is_dir() {
+        let is_new = !Path::new(fixed).is_dir();
+        if is_new {
             std::fs::create_dir_all(fixed).with_context(|| format!("failed to make {fixed}"))?;
+        }
+        // That another cluster has made goes with the last of them.
+        if is_new || is_mounted_over(fixed) {
             made.push_str(fixed);
             made.push('\n');
         }

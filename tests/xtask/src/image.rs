@@ -135,10 +135,7 @@ pub(crate) async fn build(
         bail!(missing);
     }
     let builder = builder(runner).await?;
-    let began = Instant::now();
-    println!("building the static programs of the images (release)");
     programs::build(runner, source).await?;
-    println!("built them in {:.1} s", began.elapsed().as_secs_f64());
     let epoch = commit(runner, source, "%ct").await?;
     let labels = labels(runner, arguments, source).await?;
     let mut all = Vec::new();

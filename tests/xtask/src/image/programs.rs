@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
+use tokio::time::Instant;
 
 use crate::process::Runner;
 use crate::tools::{self, Tool};
@@ -37,7 +38,11 @@ async fn build_with(runner: &Runner, source: &Path, more: Option<&str>) -> Resul
         cargo.args(["--package", package]);
     }
     cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", flags(source)?);
-    runner.run(&mut cargo).await
+    println!("building the static programs of the images (release): minutes, the first time");
+    let began = Instant::now();
+    runner.run(&mut cargo).await?;
+    println!("built them in {:.1} s", began.elapsed().as_secs_f64());
+    Ok(())
 }
 
 fn target() -> String {

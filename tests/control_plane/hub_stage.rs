@@ -62,7 +62,7 @@ impl HubStage {
         control_plane.create_namespace(NAMESPACE).await?;
         let client = control_plane.client().await?;
         let accounts: KubeApi<ServiceAccount> = KubeApi::namespaced(client.clone(), NAMESPACE);
-        for name in ["gadget-drone", "gadget-hub"] {
+        for name in ["gadget-drone", "gadget-hub", "gadget-test"] {
             let account = serde_json::from_value(json!({ "metadata": { "name": name } }))?;
             accounts.create(&PostParams::default(), &account).await?;
         }
@@ -117,6 +117,7 @@ impl HubStage {
         let directory = self.control_plane.directory();
         let mut command = Command::new(programs::built("gadget-hub")?);
         command.args(["--fleet", "kube", "--namespace", NAMESPACE, "--model", "openai"]);
+        command.args(["--test-service-account", &format!("{NAMESPACE}/gadget-test")]);
         command.arg("--kubeconfig").arg(&self.hub_kubeconfig);
         command.arg("--data").arg(directory.join("hub"));
         command.args(["--listen", &format!("127.0.0.1:{}", self.port), "--openai", &self.model_url]);

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use crds::ChatSession;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ServiceAccount};
 use k8s_openapi::api::rbac::v1::Role;
+use kube::api::DeleteParams;
 use tests::release::Release;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -28,5 +29,7 @@ async fn helm_test_sees_a_turn_outlive_its_drone_and_leaves_neither_session_nor_
     ensure!(release.api::<Role>().get_opt("gadget-test").await?.is_none(), "the test's rights are left");
     let account = release.api::<ServiceAccount>().get_opt("gadget-test").await?;
     ensure!(account.is_none(), "the test's account is left");
+    // Kept by helm for its log, and no part of what it uninstalls.
+    release.api::<Pod>().delete("gadget-test", &DeleteParams::default()).await?;
     release.remove().await
 }

@@ -2,6 +2,7 @@
 //! cause and what a person can do.
 
 mod faults;
+mod worked;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
@@ -47,9 +48,17 @@ async fn take_away_what_is_the_cluster_s() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn why_names_the_cause_of_each_fault_that_keeps_a_session_from_starting_and_what_to_do() -> Result<()> {
     let release = Release::install().await?;
+    take_away_what_is_the_cluster_s().await?;
+    let told = each_fault(&release).await;
+    take_away_what_is_the_cluster_s().await?;
+    told?;
+    release.api::<Pod>().delete("pod-taken", &DeleteParams::default()).await?;
+    release.remove().await
+}
+
+async fn each_fault(release: &Release) -> Result<()> {
     let person = Person::signed_in().await?;
     let make_with = Make { image: release.drone_image().await?, user: "admin" };
-    take_away_what_is_the_cluster_s().await?;
     make(&[faults::of_the_cluster(), faults::of_the_namespace()].concat()).await?;
     let all: Vec<Value> = FAULTS.iter().flat_map(|fault| fault.objects(&make_with)).collect();
     make(&all).await?;
@@ -64,8 +73,7 @@ async fn why_names_the_cause_of_each_fault_that_keeps_a_session_from_starting_an
         ensure!(row.is_some(), "{} is not in the list:\n{list}", fault.name);
     }
     holds(&person.said(&["why", "well"]).await?, &["well is ready\n"]);
-    take_away_what_is_the_cluster_s().await?;
-    release.remove().await
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

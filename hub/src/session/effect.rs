@@ -49,8 +49,8 @@ impl Performer {
                 self.replay(conn, &events, tell_when_drained, work);
             }
             Effect::Tell { to, note } => self.tell(&to, note),
-            Effect::TabTaken { conn } => {
-                self.app.sockets.with_ide(conn, |ide| ide.tab_taken(&self.session));
+            Effect::TabTaken { conn, by_itself } => {
+                self.app.sockets.with_ide(conn, |ide| ide.tab_taken(&self.session, by_itself));
             }
             Effect::TabLost { conn } => {
                 self.app.sockets.with_ide(conn, |ide| ide.tab_lost(&self.session));

@@ -161,6 +161,7 @@ impl State {
             Input::Attach { peer, last_seq, want, answer } => self.attach(peer, last_seq, want, answer),
             Input::Gone { conn } => self.gone(conn),
             Input::TabMoved { conn, asked } => self.tab_moved(conn, asked),
+            Input::Withdrawn { conn } => self.withdraw(conn),
             Input::Drained { conn } => self.drained(conn),
             Input::PageLoaded { conn, events } => self.page_loaded(conn, events),
             Input::TurnLoaded { conn, turn } => self.turn_loaded(conn, turn),

@@ -279,7 +279,7 @@ async fn reattach(app: &SharedApp, conn: &Arc<IdeConn>) {
                 Attached::Not => {}
             }
         }
-        if held {
+        if held && !conn.has_tab() {
             let message =
                 "Your session with a running turn is open in another tab; follow it, or take it over";
             conn.outbox.event(name::TAB_LOCK_DENIED, Frame::built(vec![json!({ "message": message })]));
@@ -305,10 +305,12 @@ enum Attached {
 }
 
 async fn attach(app: &SharedApp, conn: &Arc<IdeConn>, session: &ChatSessionId, want: AttachAs) -> Attached {
-    let Ok(Reached { handle, peer, last_seq }) = conn.reach(app, session) else { return Attached::Not };
+    let Some(Reached { handle, peer, last_seq }) = conn.come_back(app, session) else { return Attached::Not };
     let (answer, outcome) = Responder::channel();
     handle.tell(Input::Attach { peer, last_seq, want, answer });
-    match outcome.await.unwrap_or_default().as_slice() {
+    let answered = outcome.await.unwrap_or_default();
+    conn.came_back();
+    match answered.as_slice() {
         [Value::Bool(true), ..] => Attached::Tab,
         [_, Value::String(why)] if why == "held" => Attached::Held,
         _ => Attached::Not,

@@ -56,6 +56,8 @@ struct Routes {
     tab: Option<Handle>,
     /// The session whose tab it has asked for.
     wanted: Option<Handle>,
+    /// The session to which it is coming back by itself.
+    coming_back_to: Option<Handle>,
     /// Sessions that know this connection, or are asked something by it; the above among them.
     known: HashMap<ChatSessionId, Known>,
     /// How much has been asked of sessions.
@@ -189,7 +191,7 @@ impl IdeConn {
             Err(refusal) => return refuse(event, &refusal, answer),
         };
         // Before the session can answer.
-        let before = wanted.is_some().then(|| self.routes.lock().wanted.replace(handle.clone()));
+        let before = wanted.is_some().then(|| self.want(&handle));
         let input = Input::Ide { peer, request, last_seq, answer };
         if let Err(Input::Ide { answer, .. }) = handle.ask(input) {
             if let Some(before) = before {
@@ -197,6 +199,29 @@ impl IdeConn {
             }
             refuse(event, &Refusal::new(Code::RateLimited, "the session is too busy; try again"), answer);
         }
+    }
+
+    /// Asks for a session's tab: it gets no other one any more by coming back to it. Gives what was wanted before.
+    fn want(&self, handle: &Handle) -> Option<Handle> {
+        let mut routes = self.routes.lock();
+        let before = routes.wanted.replace(handle.clone());
+        let other = routes.coming_back_to.take_if(|other| other.session() != handle.session());
+        drop(routes);
+        if let Some(other) = other {
+            other.tell(Input::Withdrawn { conn: self.id });
+        }
+        before
+    }
+
+    /// Begins to come back to a session, until [`Self::came_back`].
+    pub(super) fn come_back(&self, app: &SharedApp, session: &ChatSessionId) -> Option<Reached> {
+        let reached = self.reach(app, session).ok()?;
+        self.routes.lock().coming_back_to = Some(reached.handle.clone());
+        Some(reached)
+    }
+
+    pub(super) fn came_back(&self) {
+        self.routes.lock().coming_back_to = None;
     }
 
     /// The session's actor, which from now on is told when this connection ends.
@@ -253,10 +278,18 @@ impl IdeConn {
         routes.tab.is_some() || routes.wanted.is_some()
     }
 
-    /// The session has given its tab to this connection.
-    pub fn tab_taken(&self, session: &ChatSessionId) {
+    /// The session has given its tab to this connection. `by_itself`: not because it asked for it, so that one that it
+    /// did ask for meanwhile comes first.
+    pub fn tab_taken(&self, session: &ChatSessionId, by_itself: bool) {
         let mut routes = self.routes.lock();
-        let Some(handle) = routes.known.get(session).map(|known| known.handle.clone()) else { return };
+        let Some(Known { handle, asked }) = routes.known.get(session) else { return };
+        let (handle, asked) = (handle.clone(), *asked);
+        let mut others = routes.tab.iter().chain(&routes.wanted).filter(|one| one.session() != session);
+        if by_itself && others.next().is_some() {
+            drop(routes);
+            handle.tell(Input::TabMoved { conn: self.id, asked });
+            return;
+        }
         routes.wanted.take_if(|wanted| wanted.session() == session);
         let before = routes.tab.replace(handle).filter(|before| before.session() != session);
         let asked = before.as_ref().and_then(|before| routes.known.get(before.session()));
@@ -322,6 +355,7 @@ impl IdeConn {
         let known = std::mem::take(&mut routes.known);
         routes.tab = None;
         routes.wanted = None;
+        routes.coming_back_to = None;
         drop(routes);
         for Known { handle, asked: _ } in known.into_values() {
             handle.tell(Input::Gone { conn: self.id });

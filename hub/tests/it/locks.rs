@@ -122,6 +122,33 @@ async fn a_prompt_sent_right_behind_the_lock_request_is_taken() {
 }
 
 #[tokio::test]
+async fn a_new_tab_keeps_the_session_that_it_asks_for_though_another_one_s_turn_runs() {
+    let hub = Hub::start_with(|config| config.sessions.probe = Duration::from_mins(1)).await;
+    let ann = hub.person("ann").await;
+    let (first, running) = hub.opened(&ann).await;
+    first.submit("work").await;
+    running.work().await;
+    // It names no session: for all that the hub knows, it is the first tab that comes back.
+    let second = hub.ide(&ann).await;
+    first.wait_for("status", |said| said[0] == "This chat session was asked for in another tab").await;
+    let mut elsewhere = ann.clone();
+    elsewhere.session = hub.session(&ann).await;
+    let args = lock_args(&elsewhere);
+    let lock = second.request("requestSessionLock", &args);
+    let (answer, drone) = tokio::join!(lock, hub.drone(&elsewhere.session));
+    assert_eq!(answer[0], true, "{answer:?}");
+
+    first.close().await;
+    let third = hub.ide(&ann).await;
+    third.wait_for("status", |said| said[0] == "Re-attached to the chat session whose turn is running").await;
+    assert_eq!(second.submit("go").await[0], true);
+    drone.work().await;
+    drone.say("for the second");
+    second.wait_seq(1).await;
+    assert!(second.named("status").is_empty(), "{:?}", second.named("status"));
+}
+
+#[tokio::test]
 async fn a_client_comes_back_to_its_running_turn_and_sees_what_it_missed() {
     let hub = Hub::start().await;
     let ann = hub.person("ann").await;

@@ -25,7 +25,8 @@ pub enum Effect {
     /// Sends an event without a number.
     Tell { to: Arc<[ConnId]>, note: Note },
     /// The connection now holds this session's tab: what names no session is meant for it.
-    TabTaken { conn: ConnId },
+    /// `by_itself`: it came back, and has not asked for it.
+    TabTaken { conn: ConnId, by_itself: bool },
     /// The connection does not hold this session's tab, or no longer.
     TabLost { conn: ConnId },
     /// The connection has nothing to do with this session: it neither watches nor holds its tab. Not to be told to one

@@ -66,6 +66,10 @@ pub enum Input {
         conn: ConnId,
         asked: u64,
     },
+    /// The connection, which was coming back to this session by itself, has asked for another one.
+    Withdrawn {
+        conn: ConnId,
+    },
     /// Everything that was sent to the connection has left the hub.
     Drained {
         conn: ConnId,

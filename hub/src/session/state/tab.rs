@@ -264,7 +264,7 @@ impl State {
             self.tell_one(before.conn, answer::tab_lock_denied(message));
         }
         self.clocks.heard(self.now.elapsed);
-        self.push(Effect::TabTaken { conn: peer.conn });
+        self.push(Effect::TabTaken { conn: peer.conn, by_itself: kind == TakeKind::Attach });
         match kind {
             TakeKind::Lock { .. } => {
                 let answered = answer::locked(&self.id, self.drone.bound.as_ref());
@@ -290,7 +290,8 @@ impl State {
             TakeKind::Lock { .. } => {
                 // Before the answer: what its client sends then is for the tab that it has.
                 let (conn, holds) = (peer.conn, self.tab.is_held_by(peer.conn));
-                self.push(if holds { Effect::TabTaken { conn } } else { Effect::TabLost { conn } });
+                let taken = Effect::TabTaken { conn, by_itself: false };
+                self.push(if holds { taken } else { Effect::TabLost { conn } });
                 self.refuse(name::REQUEST_SESSION_LOCK, answer, refusal);
                 if refusal.code == Code::TabLocked {
                     self.tell_one(peer.conn, answer::tab_lock_denied(&refusal.message));
@@ -353,6 +354,15 @@ impl State {
             self.gone(conn);
         }
         self.forget_stranger(conn, asked);
+    }
+
+    /// The connection has asked for another session: it must not get this one, to which it was coming back.
+    pub(super) fn withdraw(&mut self, conn: ConnId) {
+        let is_meant = |take: &mut Take| take.peer.conn == conn && take.kind == TakeKind::Attach;
+        if let Some(Take { answer, peer, .. }) = self.tab.take.take_if(is_meant) {
+            self.answer(answer, vec![false.into(), "over".into()]);
+            self.forget_stranger(conn, peer.asked);
+        }
     }
 
     pub(super) fn tick_tab(&mut self) {

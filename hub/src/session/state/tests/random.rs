@@ -15,6 +15,8 @@ enum Step {
     GetGoing(&'static str),
     Connect(&'static str),
     Attach(&'static str, AttachAs),
+    /// Its client has asked for another session.
+    Withdraw(&'static str),
     Disconnect(&'static str),
     Lock(&'static str, bool),
     /// With a drone that cannot be had.
@@ -66,6 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => tab.clone().prop_map(Step::GetGoing),
         4 => tab.clone().prop_map(Step::Connect),
         3 => (tab.clone(), want).prop_map(|(tab, want)| Step::Attach(tab, want)),
+        1 => tab.clone().prop_map(Step::Withdraw),
         2 => tab.clone().prop_map(Step::Disconnect),
         4 => (tab.clone(), any::<bool>()).prop_map(|(tab, over)| Step::Lock(tab, over)),
         1 => tab.clone().prop_map(Step::LockOther),
@@ -107,6 +110,7 @@ fn take(world: &mut World, limits: &SessionLimits, step: Step) {
         Step::Connect(tab) if world.tabs[tab].conn.is_none() => world.connect(tab),
         Step::Connect(_) => {}
         Step::Attach(tab, want) => world.attach(tab, want),
+        Step::Withdraw(tab) => world.withdraw(tab),
         Step::Disconnect(tab) => world.disconnect(tab),
         Step::Lock(tab, take_over) => world.lock(tab, take_over),
         Step::LockOther(tab) => world.lock_with(tab, Some("nobody's"), true),

@@ -150,6 +150,11 @@ impl World {
         self.apply(Input::Attach { peer, last_seq, want, answer });
     }
 
+    pub(super) fn withdraw(&mut self, tab: &'static str) {
+        let Some(conn) = self.tabs[tab].conn else { return };
+        self.apply(Input::Withdrawn { conn });
+    }
+
     pub(super) fn request(&mut self, tab: &'static str, request: IdeRequest) {
         let last_seq = self.tabs[tab].seen;
         let Some(peer) = self.peer(tab) else { return };
@@ -232,7 +237,7 @@ impl World {
                         }
                     }
                 }
-                Effect::TabTaken { conn } => {
+                Effect::TabTaken { conn, by_itself: _ } => {
                     for tab in self.tabs.values_mut() {
                         assert!(!tab.holds || tab.conn == Some(conn), "two tabs hold the session");
                         tab.holds |= tab.conn == Some(conn);

@@ -75,7 +75,7 @@ pub(super) const FAULTS: &[Fault] = &[
     class(
         "no-cpu",
         || json!({ "resources": { "requests": { "cpu": "900", "memory": "32Mi" } } }),
-        &["Unschedulable", "Insufficient cpu.\n", "ask for less in the DroneClass", BY_ITSELF],
+        &["Unschedulable", "Insufficient cpu\n", "ask for less in the DroneClass", BY_ITSELF],
     ),
     class(
         "no-memory",

@@ -33,8 +33,7 @@ async fn why_says_what_became_of_a_session_that_worked() -> Result<()> {
     says(&person, "stopped", &["stopped is suspended", "a person suspended it", "gadget resume stopped"])
         .await?;
 
-    let briefly = r#"--patch={"spec":{"idleTimeout":"3s"}}"#;
-    in_namespace(&["patch", "chat", "sleepy", "--type=merge", briefly]).await?;
+    release.sleeps_after("sleepy", "3s").await?;
     says(&person, "sleepy", &["is suspended", "nobody worked there", "the next prompt wakes it"]).await?;
 
     person.said(&["terminate", "ended", "--wait"]).await?;
@@ -89,7 +88,7 @@ async fn closed(release: &Release, node: &str) -> Result<()> {
 
     taint(&format!("{TAINT}=others:NoSchedule")).await?;
     make(&make_with.small("tainted")).await?;
-    says(&person, "tainted", &["Unschedulable", "gadget-test: others", "tolerations in the DroneClass"])
+    says(&person, "tainted", &["Unschedulable", "untolerated taint", "tolerations in the DroneClass"])
         .await?;
     taint(&format!("{TAINT}-")).await?;
     says(&person, "tainted", &["tainted is ready\n"]).await

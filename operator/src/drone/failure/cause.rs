@@ -260,7 +260,7 @@ impl Cause {
         // What the scheduler says of preemption is of no use to a person.
         let end =
             [" no new claims to deallocate", " preemption: ", " not found"].map(|mark| words.find(mark));
-        let words = &words[..end.into_iter().flatten().min().unwrap_or(words.len())];
+        let words = words[..end.into_iter().flatten().min().unwrap_or(words.len())].trim_end_matches('.');
         let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
         if says(&[
             "persistentvolumeclaim",

@@ -18,7 +18,7 @@ use crate::report::{Figure, Goal};
 use crate::sample::{Sample, as_f64};
 
 /// `GADGET_BENCH_PERCENT` asks for less, for a quick look.
-const STARTS: usize = 30;
+const STARTS: usize = 60;
 const DISTURBANCES: usize = 10;
 
 pub(crate) async fn run() -> Result<Vec<Figure>> {

@@ -45,7 +45,9 @@ async fn work(release: &Release, wanted: usize, prompt: &str) -> Result<()> {
     let turns = (0..wanted).map(async |number| {
         let (ide, _document) = release.open(&format!("many-{number}")).await?;
         let turn = ide.prompt(prompt).await?;
-        let status = ide.finished(&turn).await?;
+        let status = ide.finished(&turn).await;
+        let status =
+            status.with_context(|| format!("many-{number}: {:?}, {:?}", ide.names(&turn), ide.heard()))?;
         ensure!(status == ChatTurnStatus::Finished, "a turn ended as {status:?}");
         ensure!(ide.order() == Order::default(), "{:?}", ide.order());
         ide.close().await

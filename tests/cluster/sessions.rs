@@ -3,11 +3,10 @@
 use anyhow::{Context as _, Result, ensure};
 use crds::{ChatSession, DroneRegistration};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::DeleteParams;
 use protocol::document::ChatSession as Document;
 use protocol::ids::TurnId;
 use protocol::value::ChatTurnStatus;
-use serde_json::json;
 use tests::ide::Ide;
 use tests::screen::Order;
 use tests::transcript::{Said, said, same};
@@ -98,17 +97,12 @@ async fn a_session_that_sleeps_has_no_pod_keeps_its_files_and_wakes_for_a_prompt
     let release = Release::install().await?;
     let (ide, document) = session(&release, "sleepy").await?;
     release.in_pod("sleepy", "echo kept >/workspace/kept").await?;
-    let asleep_after = |time: &str| Patch::Merge(json!({ "spec": { "idleTimeout": time } }));
-    release.api::<ChatSession>().patch("sleepy", &PatchParams::default(), &asleep_after("3s")).await?;
-    release
-        .shows::<ChatSession>("sleepy", "sleeps", |session| {
-            serde_json::to_value(&session.status).unwrap_or_default()["phase"] == "Suspended"
-        })
-        .await?;
+    release.sleeps_after("sleepy", "3s").await?;
+    release.asleep("sleepy").await?;
     release.gone::<Pod>("sleepy").await?;
     release.api::<PersistentVolumeClaim>().get("ws-sleepy").await.context("the workspace is to stay")?;
 
-    release.api::<ChatSession>().patch("sleepy", &PatchParams::default(), &asleep_after("1h")).await?;
+    release.sleeps_after("sleepy", "1h").await?;
     let turn = until("the prompt to be taken", async || Ok(ide.prompt(PROMPT).await.ok())).await?;
     to_its_end(&release, &ide, &document, &turn).await?;
     let kept = release.in_pod("sleepy", "cat /workspace/kept").await?;

@@ -1,9 +1,13 @@
-//! The first of the notes' commands, as a person keeps it. It ends with the pod that it leads to; then it is given again, on
-//! the same port.
+//! The first of the notes' commands, as a person keeps it. It is of no use without the pod that it leads to; then it is given
+//! again, on the same port.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
 use tokio_util::task::AbortOnDropHandle;
@@ -19,14 +23,14 @@ pub(crate) struct Forward {
 
 impl Forward {
     /// On a port that is free.
-    pub(crate) async fn start(command: &[String]) -> Result<Self> {
+    pub(crate) async fn start(command: &[String], pods: Api<Pod>) -> Result<Self> {
         ensure!(command.iter().any(|word| word == PORTS), "the notes forward another port: {command:?}");
         let on = |ports: &str| -> Vec<String> {
             command.iter().map(|word| if word == PORTS { ports } else { word }.to_owned()).collect()
         };
         let (child, address) = begin(&on(":8420"), Stdio::inherit()).await?;
         let (_host, port) = address.rsplit_once(':').context("an address has a port")?;
-        let going_on = tokio::spawn(go_on(child, on(&format!("{port}:8420"))));
+        let going_on = tokio::spawn(go_on(child, on(&format!("{port}:8420")), pods));
         Ok(Self { origin: format!("http://{address}"), _going_on: AbortOnDropHandle::new(going_on) })
     }
 
@@ -35,15 +39,39 @@ impl Forward {
     }
 }
 
-async fn go_on(mut child: Child, command: Vec<String>) {
+async fn go_on(mut child: Child, command: Vec<String>, pods: Api<Pod>) {
     loop {
-        let _ended = child.wait().await;
+        tokio::select! {
+            _ended = child.wait() => {}
+            () = hub_gone(&pods) => {
+                // Else it is found out by whoever connects next; and many at once hang for good.
+                let _ended_already = child.kill().await;
+            }
+        }
         child = loop {
             match begin(&command, Stdio::null()).await {
                 Ok((child, _address)) => break child,
                 Err(_no_pod_yet) => tokio::time::sleep(LOOK).await,
             }
         };
+    }
+}
+
+/// Waits until a hub's pod of now is there no more.
+async fn hub_gone(pods: &Api<Pod>) {
+    let hub = ListParams::default().labels("app.kubernetes.io/component=hub");
+    let mut before: Option<BTreeSet<_>> = None;
+    loop {
+        if let Ok(list) = pods.list(&hub).await {
+            let all: BTreeSet<_> = list.items.iter().filter_map(|pod| pod.metadata.uid.clone()).collect();
+            let stay = list.items.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+            let before =
+                before.get_or_insert_with(|| stay.filter_map(|pod| pod.metadata.uid.clone()).collect());
+            if !before.is_subset(&all) {
+                return;
+            }
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

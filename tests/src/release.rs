@@ -4,8 +4,10 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use crds::ChatSession;
+use crds::chat_session::SessionPhase;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume};
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api as KubeApi, Client, Resource};
 use protocol::document::{ChatSession as Document, Project};
@@ -74,7 +76,7 @@ impl Release {
             Err(error) => return Err(error.context(complaints().await)),
         };
         let [reach, invite] = commands(&notes)?;
-        let forward = Forward::start(&reach).await?;
+        let forward = Forward::start(&reach, KubeApi::namespaced(client.clone(), NAMESPACE)).await?;
         let link = kubectl(&invite.iter().map(String::as_str).collect::<Vec<_>>()).await?;
         let code = link.split_once("#invite=").map(|(_, code)| code.trim());
         let code = code.with_context(|| format!("no link was printed: {link}"))?;
@@ -127,7 +129,7 @@ impl Release {
 
     /// The hub's document of a session that was made by kubectl.
     pub async fn document(&self, name: &str) -> Result<Document> {
-        let uid = self.api::<crds::ChatSession>().get(name).await?.metadata.uid.context("no uid")?;
+        let uid = self.api::<ChatSession>().get(name).await?.metadata.uid.context("no uid")?;
         until("the hub to take the session in", async || {
             Ok(self.admin.session(&uid.as_str().into()).await.ok())
         })
@@ -165,6 +167,21 @@ impl Release {
             Ok(found) => Ok(found),
             Err(error) => Err(error.context(complaints().await)),
         }
+    }
+
+    /// Says for how long nobody may work in a session before it sleeps.
+    pub async fn sleeps_after(&self, session: &str, time: &str) -> Result<()> {
+        let patch = Patch::Merge(json!({ "spec": { "idleTimeout": time } }));
+        self.api::<ChatSession>().patch(session, &PatchParams::default(), &patch).await.map(drop)?;
+        Ok(())
+    }
+
+    /// Waits until a session sleeps.
+    pub async fn asleep(&self, session: &str) -> Result<()> {
+        let is_asleep = |session: &ChatSession| {
+            session.status.as_ref().is_some_and(|status| status.phase == Some(SessionPhase::Suspended))
+        };
+        self.shows(session, "sleeps", is_asleep).await.map(drop)
     }
 
     pub async fn gone<K>(&self, name: &str) -> Result<()>
@@ -210,6 +227,8 @@ impl Release {
         kubectl(&["--namespace", NAMESPACE, "delete", "chat", "--all"]).await?;
         helm(&["uninstall", NAME, "--namespace", NAMESPACE, "--wait"]).await?;
         no_pods(NAMESPACE).await?;
+        // A namespace that is deleted with them looks for them only now and then.
+        kubectl(&["--namespace", NAMESPACE, "delete", "persistentvolumeclaims", "--all"]).await?;
         sweep(&self.client).await
     }
 }

@@ -10,6 +10,7 @@ use tests::release::Release;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::start::holds;
 use crate::sample::Sample;
 
 pub(super) const TABS: usize = 100;
@@ -63,11 +64,8 @@ pub(super) async fn run(release: &Release, origin: &str) -> Result<Replaced> {
     }
     let ready = eventually("the next hub", || async {
         let all = pods.list(&hub).await?.items;
-        let next = all.iter().filter(|pod| pod.metadata.uid != old.uid).any(|pod| {
-            let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-            { conditions }.any(|it| it.type_ == "Ready" && it.status == "True")
-        });
-        Ok(next.then(Instant::now))
+        let mut next = all.iter().filter(|pod| pod.metadata.uid != old.uid);
+        Ok(next.any(|pod| holds(Some(pod), "Ready")).then(Instant::now))
     })
     .await?;
     let mut replaced = Replaced { attached: Sample::new()?, lost: 0, doubled: 0, events: 0 };

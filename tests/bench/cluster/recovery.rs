@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use crds::ChatSession;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::DeleteParams;
 use protocol::ids::TurnId;
 use protocol::value::ChatTurnStatus;
-use serde_json::json;
 use tests::deadline::eventually;
 use tests::ide::Ide;
 use tests::release::Release;
@@ -93,13 +91,10 @@ impl<'a> Work<'a> {
     /// Asleep for want of work, with its pod gone; a prompt wakes it. From the prompt to the first that is heard of its turn.
     pub(super) async fn woken(&self, sample: &mut Sample) -> Result<()> {
         let sight = Sight::of(self.release.api::<Pod>(), &self.name, gone()).await?;
-        self.sleeps_after("1s").await?;
+        self.release.sleeps_after(&self.name, "1s").await?;
         sight.last().await?;
-        let is_asleep = |session: &ChatSession| {
-            serde_json::to_value(&session.status).unwrap_or_default()["phase"] == "Suspended"
-        };
-        self.release.shows(&self.name, "sleeps", is_asleep).await?;
-        self.sleeps_after("1h").await?;
+        self.release.asleep(&self.name).await?;
+        self.release.sleeps_after(&self.name, "1h").await?;
         // The hub hears of both a moment later.
         let (began, turn) = eventually("the prompt to be taken", || async {
             let began = Instant::now();
@@ -109,12 +104,5 @@ impl<'a> Work<'a> {
         self.ide.shown(&turn, 1).await?;
         sample.record(began.elapsed())?;
         self.to_the_end(&turn).await
-    }
-
-    async fn sleeps_after(&self, time: &str) -> Result<()> {
-        let patch = Patch::Merge(json!({ "spec": { "idleTimeout": time } }));
-        let sessions = self.release.api::<ChatSession>();
-        sessions.patch(&self.name, &PatchParams::default(), &patch).await.map(drop)?;
-        Ok(())
     }
 }

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, PostParams};
 use protocol::value::DronePhase;
+use serde::Serialize;
 use serde_json::json;
 use tests::deadline::eventually;
 use tests::release::Release;
@@ -45,9 +46,11 @@ impl Starts {
     }
 }
 
-fn condition(pod: Option<&Pod>, name: &str) -> bool {
-    let conditions = pod.and_then(|pod| pod.status.as_ref()?.conditions.as_ref());
-    conditions.into_iter().flatten().any(|it| it.type_ == name && it.status == "True")
+/// Of a pod or a session.
+pub(super) fn holds(object: Option<&impl Serialize>, condition: &str) -> bool {
+    let object = serde_json::to_value(object).unwrap_or_default();
+    let conditions = object["status"]["conditions"].as_array();
+    conditions.into_iter().flatten().any(|it| it["type"] == condition && it["status"] == "True")
 }
 
 fn is_running(pod: Option<&Pod>) -> bool {
@@ -57,12 +60,7 @@ fn is_running(pod: Option<&Pod>) -> bool {
 
 /// Up to the running container; what is called ready differs.
 fn to_running() -> Vec<Step<Pod>> {
-    vec![Box::new(|pod| pod.is_some()), Box::new(|pod| condition(pod, "PodScheduled")), Box::new(is_running)]
-}
-
-pub(super) fn is_ready(session: Option<&ChatSession>) -> bool {
-    let conditions = session.and_then(|session| session.status.as_ref()).map(|status| &status.conditions);
-    conditions.into_iter().flatten().any(|it| it.type_ == "Ready" && it.status == "True")
+    vec![Box::new(|pod| pod.is_some()), Box::new(|pod| holds(pod, "PodScheduled")), Box::new(is_running)]
 }
 
 pub(super) fn gone<K>() -> Vec<Step<K>> {
@@ -103,7 +101,7 @@ pub(super) async fn bare_round(
     }
     let (pods, claims) = (release.api::<Pod>(), release.api::<PersistentVolumeClaim>());
     let mut steps = to_running();
-    steps.push(Box::new(|pod| condition(pod, "Ready")));
+    steps.push(Box::new(|pod| holds(pod, "Ready")));
     let sight = Sight::of(pods.clone(), &name, steps).await?;
     let began = Instant::now();
     claims.create(&PostParams::default(), &new_claim).await?;
@@ -142,7 +140,7 @@ pub(super) async fn session_round(release: &Release, number: usize, starts: &mut
         "spec": { "user": "admin", "project": { "slug": name }, "workspace": { "retention": "Delete" } },
     }))?;
     let pod = Sight::of(release.api::<Pod>(), &name, to_running()).await?;
-    let ready = Sight::of(sessions.clone(), &name, vec![Box::new(is_ready)]).await?;
+    let ready = Sight::of(sessions.clone(), &name, vec![Box::new(|session| holds(session, "Ready"))]).await?;
     let began = Instant::now();
     sessions.create(&PostParams::default(), &session).await?;
     let connected = connected(release, &name).await?;

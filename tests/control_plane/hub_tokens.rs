@@ -137,7 +137,11 @@ async fn pod(stage: &HubStage, name: &str, account: &str) -> Result<(String, Str
         "metadata": { "name": name },
         "spec": {
             "serviceAccountName": account, "nodeSelector": { "disk": "none" },
-            "containers": [{ "name": "test", "image": "hub:1" }],
+            "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
+            "containers": [{
+                "name": "test", "image": "hub:1",
+                "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+            }],
         },
     }))?;
     let made = stage.api::<Pod>().create(&PostParams::default(), &pod).await?;

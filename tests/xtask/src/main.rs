@@ -31,7 +31,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the tests, setting up what they need; all parts but `cluster` unless some are named
+    /// Run the tests, setting up what they need; all parts unless some are named
     Test(test::TestArgs),
     /// Check format, lints, dependency rules, licences and file sizes
     Lint,

@@ -20,7 +20,7 @@ use crate::test::report::{Report, Row};
 
 #[derive(Args)]
 pub(crate) struct TestArgs {
-    /// All but `cluster` unless some are named
+    /// All unless some are named
     parts: Vec<Part>,
     #[command(flatten)]
     cluster: ClusterOptions,
@@ -57,11 +57,6 @@ impl Part {
         }
     }
 
-    /// It builds images for some ten minutes first, and wants root: only who names it gets it.
-    fn is_only_named(self) -> bool {
-        self == Self::Cluster
-    }
-
     /// One that takes longer hangs.
     fn timeout(self) -> Duration {
         match self {
@@ -96,9 +91,7 @@ impl Outcome {
 
 pub(crate) async fn run(runner: &Runner, arguments: &TestArgs) -> ExitCode {
     let TestArgs { parts, cluster } = arguments;
-    let unless_named: Vec<Part> =
-        Part::value_variants().iter().copied().filter(|part| !part.is_only_named()).collect();
-    let parts = if parts.is_empty() { &unless_named } else { parts };
+    let parts = if parts.is_empty() { Part::value_variants() } else { parts };
     // In CI nothing may be skipped unseen.
     let strict = std::env::var("CI").is_ok_and(|value| value == "true");
     let mut report = Report::default();

@@ -204,6 +204,24 @@ async fn pods_of_hub_operator_and_drone_are_deleted_one_by_one_and_all_at_once()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_replaces_hub_and_operator_and_touches_no_drone() -> Result<()> {
+    let work = talk();
+    let stage = Stage::with(&[&work], &[]).await?;
+    let turn = stage.begin("upgraded", &work).await?;
+    turn.ide.reads(&turn.id, LONG).await?;
+    let (since, before) = (Instant::now(), stage.pods(&["hub", "operator"]).await?);
+    let of_both = ["hub", "operator"].map(|of| format!("{of}.podAnnotations.upgraded=yes"));
+    // A new class is for drones to come.
+    let of_drones = "drones.class.resources.requests.cpu=60m";
+    stage.release.upgrade(&["--set", &of_both[0], "--set", &of_both[1], "--set", of_drones]).await?;
+    turn.ends_as_written(since).await?;
+    let after = stage.pods(&["hub", "operator"]).await?;
+    ensure!(after.iter().all(|pod| !before.contains(pod)), "{before:?} became {after:?}");
+    is_untouched(&turn).await?;
+    stage.remove().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubelet_and_containerd_are_killed_and_a_command_runs_on() -> Result<()> {
     let Some(node) = OwnNode::find() else {
         return not_here("kubelet and containerd are killed in one of `cargo xtask cluster` alone");

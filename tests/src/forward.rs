@@ -71,7 +71,7 @@ async fn hub_gone(pods: &Api<Pod>) {
                 return;
             }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(3 * LOOK).await;
     }
 }
 

@@ -27,6 +27,7 @@ use crate::ide::Ide;
 /// The definitions of the resources belong to one release, so all tests install the same one, one after the other.
 pub const NAMESPACE: &str = "gadget-test";
 const NAME: &str = "gadget";
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/gadget");
 static ONE: Mutex<()> = Mutex::const_new(());
 
 /// Images are there, volumes are made and a pod is started well within that.
@@ -66,10 +67,9 @@ impl Release {
         // What a run that was interrupted has left.
         sweep(&client).await?;
         restricted_namespace(NAMESPACE).await?;
-        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/gadget");
         let registry = std::env::var("GADGET_IMAGE_REGISTRY").unwrap_or_default();
         let registry = format!("image.registry={registry}");
-        let install = ["install", NAME, chart, "--namespace", NAMESPACE, "--set", &registry];
+        let install = ["install", NAME, CHART, "--namespace", NAMESPACE, "--set", &registry];
         let notes = helm(&[&install[..], values, &["--wait", "--timeout", "2m"]].concat()).await;
         let notes = match notes {
             Ok(notes) => notes,
@@ -220,6 +220,12 @@ impl Release {
     /// `helm test`, with what its pod says.
     pub async fn test(&self) -> Result<String> {
         helm(&["test", NAME, "--namespace", NAMESPACE, "--logs", "--timeout", "150s"]).await
+    }
+
+    /// Changes some of its values, besides those that it has. `values`: helm's arguments.
+    pub async fn upgrade(&self, values: &[&str]) -> Result<()> {
+        let upgrade = ["upgrade", NAME, CHART, "--namespace", NAMESPACE, "--reuse-values"];
+        helm(&[&upgrade[..], values, &["--wait", "--timeout", "2m"]].concat()).await.map(drop)
     }
 
     /// Uninstalls it as the notes say. Nothing of it may be left, volumes included.

@@ -139,7 +139,12 @@ impl KubeApi {
         found(self.call("delete a drone's resource", LIMIT, deleted).await).map(drop)
     }
 
+    /// Whose token it is, if anybody's.
     pub(super) async fn review(&self, token: &str) -> Result<TokenReviewStatus, ApiError> {
+        // The API server takes the question itself for an error then.
+        if token.is_empty() {
+            return Ok(TokenReviewStatus::default());
+        }
         let spec = TokenReviewSpec {
             audiences: Some(vec![names::HUB_AUDIENCE.to_owned()]),
             token: Some(token.to_owned()),

@@ -21,8 +21,8 @@ pub struct Config {
     pub max_incoming_bytes: usize,
     /// From the first packet to the namespace's answer; the auth function has the same time again.
     pub connect_timeout: Duration,
-    /// The wait after the first failed attempt; it doubles with each one more, up to half a second for the first 20
-    /// seconds, and then up to the longest.
+    /// The wait after the first failed attempt; it doubles with each one more, up to half a second for the first
+    /// fifty or so, and then up to the longest.
     pub first_retry: Duration,
     pub longest_retry: Duration,
     pub on_server_disconnect: OnServerDisconnect,

@@ -47,7 +47,7 @@ pub(crate) struct Backoff {
 
 /// A hub's pod that is replaced is back within seconds, and whoever waits longer than this then has waited for nothing.
 const SHORT: Duration = Duration::from_millis(500);
-/// For some 20 seconds.
+/// For some 20 seconds, where attempts are refused at once.
 const SHORT_ONES: u32 = 50;
 
 impl Backoff {

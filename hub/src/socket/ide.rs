@@ -191,26 +191,24 @@ impl IdeConn {
             Err(refusal) => return refuse(event, &refusal, answer),
         };
         // Before the session can answer.
-        let before = wanted.is_some().then(|| self.want(&handle));
+        let before = wanted.is_some().then(|| self.routes.lock().wanted.replace(handle.clone()));
         let input = Input::Ide { peer, request, last_seq, answer };
         if let Err(Input::Ide { answer, .. }) = handle.ask(input) {
             if let Some(before) = before {
                 self.routes.lock().wanted = before;
             }
             refuse(event, &Refusal::new(Code::RateLimited, "the session is too busy; try again"), answer);
+        } else if let Some(wanted) = wanted {
+            self.come_back_no_more(&wanted);
         }
     }
 
-    /// Asks for a session's tab: it gets no other one any more by coming back to it. Gives what was wanted before.
-    fn want(&self, handle: &Handle) -> Option<Handle> {
-        let mut routes = self.routes.lock();
-        let before = routes.wanted.replace(handle.clone());
-        let other = routes.coming_back_to.take_if(|other| other.session() != handle.session());
-        drop(routes);
+    /// The client has asked for this session: it gets no other one any more by coming back to it.
+    fn come_back_no_more(&self, wanted: &ChatSessionId) {
+        let other = self.routes.lock().coming_back_to.take_if(|other| other.session() != wanted);
         if let Some(other) = other {
             other.tell(Input::Withdrawn { conn: self.id });
         }
-        before
     }
 
     /// Begins to come back to a session, until [`Self::came_back`].
@@ -284,8 +282,8 @@ impl IdeConn {
         let mut routes = self.routes.lock();
         let Some(Known { handle, asked }) = routes.known.get(session) else { return };
         let (handle, asked) = (handle.clone(), *asked);
-        let mut others = routes.tab.iter().chain(&routes.wanted).filter(|one| one.session() != session);
-        if by_itself && others.next().is_some() {
+        let meant = routes.wanted.as_ref().or(routes.tab.as_ref());
+        if by_itself && meant.is_some_and(|meant| meant.session() != session) {
             drop(routes);
             handle.tell(Input::TabMoved { conn: self.id, asked });
             return;

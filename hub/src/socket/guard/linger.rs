@@ -1,4 +1,4 @@
-//! The end of a connection, without a reset.
+//! The end of a connection, without a reset where its peer ends soon as well.
 //!
 //! A socket that is closed before all that came is read resets the connection. Whoever forwards it takes that for a fault:
 //! `kubectl port-forward` ends then, and with it everybody's connections that go through it. So what still comes after the
@@ -31,7 +31,7 @@ pub(super) fn close(stream: &TcpStream, permit: Option<AddressPermit>) {
                 drop(permit);
             });
         }
-        // The peer has reset it.
+        // The peer has reset it; or no descriptor is free.
         Err(error) => tracing::trace!(%error, "a connection has ended"),
     }
 }

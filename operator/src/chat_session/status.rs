@@ -5,7 +5,7 @@ use std::time::Duration;
 use crds::chat_session::{Adoption, SessionPhase};
 use crds::conditions::{self, Is};
 use crds::drone_registration::DronePhase;
-use crds::value::OperatingMode;
+use crds::value::{FailureClass, OperatingMode};
 use crds::{ChatSessionStatus, DroneRegistrationStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -39,9 +39,15 @@ impl Summary {
     }
 
     /// The hub lets no drone in of a session that it has not taken in: its pod would start for ever.
-    fn unless_kept_out(self, session: &Session) -> Self {
+    fn unless_kept_out(self, session: &Session, drone: Option<&DroneRegistrationStatus>) -> Self {
+        let failure = drone.and_then(|drone| drone.last_failure.as_ref());
+        // The next pod is on its way, and waits for the hub as well.
+        let has_moved = failure
+            .is_some_and(|failure| failure.reason == self.reason && failure.class == FailureClass::Moved);
         match &session.kept_out {
-            Some(Adoption { state, message }) if ON_THE_WAY.contains(&&*self.reason) => {
+            Some(Adoption { state, message })
+                if has_moved || self.reason == "NotReady" || ON_THE_WAY.contains(&&*self.reason) =>
+            {
                 Self::new(SessionPhase::Pending, &format!("{state:?}"), message.as_str())
             }
             _ => self,
@@ -62,7 +68,7 @@ pub fn compute(
         (Validated::Keep(_) | Validated::Bind(_), DroneSight::There(_, status)) => Some(&**status),
         _ => None,
     };
-    let summary = summary(observed, validated, &applied.drone)?.unless_kept_out(&observed.session);
+    let summary = summary(observed, validated, &applied.drone)?.unless_kept_out(&observed.session, drone);
     let is_asleep = summary.phase == SessionPhase::Suspended;
     let has_drone = !matches!(validated, Validated::Asleep | Validated::Blocked(_));
     let drone_name = has_drone.then(|| observed.session.drone_name());

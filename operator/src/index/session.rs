@@ -18,7 +18,7 @@ pub struct Session {
     pub wishes: Wishes,
     /// Without `adoption`, which is the hub's.
     pub status: ChatSessionStatus,
-    /// What the hub says of a session that it has not taken in.
+    /// What the hub says of a session that it does not take in before somebody does something.
     pub kept_out: Option<Adoption>,
 }
 
@@ -63,7 +63,9 @@ impl From<ChatSession> for Session {
                 drone: spec.drone.map(Into::into),
             },
             status,
-            kept_out: adoption.filter(|adoption| adoption.state != AdoptionState::Adopted),
+            kept_out: adoption.filter(|adoption| {
+                matches!(adoption.state, AdoptionState::UserUnknown | AdoptionState::ProjectDiffers)
+            }),
         }
     }
 }

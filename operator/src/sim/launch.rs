@@ -62,10 +62,15 @@ async fn a_session_that_the_hub_keeps_out_says_why_and_starts_once_it_is_taken_i
     let ready = conditions::find(&status.conditions, READY).unwrap();
     assert_eq!((&*ready.reason, &*ready.message), ("UserUnknown", words));
     assert_eq!(status.adoption.unwrap().message, words);
+    // A pod that is replaced meanwhile changes nothing about that.
+    sim.delete("pods", "x");
+    sim.wait(Duration::from_mins(1)).await;
+    let status = sim.session_status("x");
+    assert_eq!(conditions::find(&status.conditions, READY).unwrap().reason, "UserUnknown", "{status:?}");
 
     sim.patch_status("chatsessions", "x", &told("Adopted", ""));
     sim.wait(Duration::from_secs(2)).await;
-    assert_eq!(sim.session_status("x").phase, Some(SessionPhase::Starting));
+    assert_eq!(sim.session_status("x").phase, Some(SessionPhase::Recovering));
     sim.run_pod("x");
     sim.settle().await;
     assert_eq!(sim.session_status("x").phase, Some(SessionPhase::Ready));

@@ -1,8 +1,6 @@
 //! What goes wrong in a cluster in the middle of a turn. The turn ends as it would have: nothing is lost and nothing is
 //! there twice, in the store, on the screen and in the workspace; and the tab is told what happened.
 
-use std::io::Write as _;
-
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
@@ -13,7 +11,7 @@ use serde_json::json;
 use tests::screen::Order;
 use tokio::time::Instant;
 
-use crate::node::OwnNode;
+use crate::node::{OwnNode, not_here};
 use crate::stage::{RAN, Stage, Turn, Work};
 use tests::release::{kubectl, until};
 
@@ -94,12 +92,6 @@ async fn let_go(turn: &Turn<'_>) -> Result<()> {
     until("the pod to be reached", async || Ok(turn.stage.release.in_pod(turn.name, &command).await.ok()))
         .await
         .map(drop)
-}
-
-/// Past the test's own output, which nobody sees when it passes.
-fn not_here(why: &str) -> Result<()> {
-    writeln!(std::io::stderr(), "not shown in this cluster: {why}")?;
-    Ok(())
 }
 
 /// The pod of the turn's session as it is now.
@@ -216,7 +208,7 @@ async fn an_upgrade_replaces_hub_and_operator_and_touches_no_drone() -> Result<(
     stage.release.upgrade(&["--set", &of_both[0], "--set", &of_both[1], "--set", of_drones]).await?;
     turn.ends_as_written(since).await?;
     let after = stage.pods(&["hub", "operator"]).await?;
-    ensure!(after.iter().all(|pod| !before.contains(pod)), "{before:?} became {after:?}");
+    ensure!(after.len() == 2 && after.iter().all(|pod| !before.contains(pod)), "{before:?} became {after:?}");
     is_untouched(&turn).await?;
     stage.remove().await
 }

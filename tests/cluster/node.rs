@@ -1,6 +1,7 @@
 //! The node of a cluster that `cargo xtask cluster` made. Tests enter its network, and kill its programs, which its supervisor
 //! starts again.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -52,4 +53,10 @@ impl OwnNode {
         };
         children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_it).map(Pid::from_raw)
     }
+}
+
+/// Past the test's own output, which nobody sees when it passes.
+pub(crate) fn not_here(why: &str) -> Result<()> {
+    writeln!(std::io::stderr(), "not shown in this cluster: {why}")?;
+    Ok(())
 }

@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::ListParams;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -49,27 +50,43 @@ async fn go_on(mut child: Child, command: Vec<String>, pods: Api<Pod>) {
             }
         }
         child = loop {
-            match begin(&command, Stdio::null()).await {
-                Ok((child, _address)) => break child,
-                Err(_no_pod_yet) => tokio::time::sleep(LOOK).await,
+            // Not to one that is on its way out.
+            if hubs(&pods).await.is_some_and(|hubs| hubs.all == hubs.staying)
+                && let Ok((child, _address)) = begin(&command, Stdio::null()).await
+            {
+                break child;
             }
+            tokio::time::sleep(LOOK).await;
         };
     }
 }
 
+/// The uids of the hub's pods.
+struct Hubs {
+    all: BTreeSet<String>,
+    staying: BTreeSet<String>,
+}
+
+/// None while it cannot be asked for.
+async fn hubs(pods: &Api<Pod>) -> Option<Hubs> {
+    let hub = ListParams::default().labels("app.kubernetes.io/component=hub");
+    let found: Vec<ObjectMeta> =
+        pods.list(&hub).await.ok()?.items.into_iter().map(|pod| pod.metadata).collect();
+    let staying = found.iter().filter(|metadata| metadata.deletion_timestamp.is_none());
+    Some(Hubs {
+        staying: staying.filter_map(|metadata| metadata.uid.clone()).collect(),
+        all: found.iter().filter_map(|metadata| metadata.uid.clone()).collect(),
+    })
+}
+
 /// Waits until a hub's pod of now is there no more.
 async fn hub_gone(pods: &Api<Pod>) {
-    let hub = ListParams::default().labels("app.kubernetes.io/component=hub");
-    let mut before: Option<BTreeSet<_>> = None;
+    let mut before = None;
     loop {
-        if let Ok(list) = pods.list(&hub).await {
-            let all: BTreeSet<_> = list.items.iter().filter_map(|pod| pod.metadata.uid.clone()).collect();
-            let stay = list.items.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-            let before =
-                before.get_or_insert_with(|| stay.filter_map(|pod| pod.metadata.uid.clone()).collect());
-            if !before.is_subset(&all) {
-                return;
-            }
+        if let Some(Hubs { all, staying }) = hubs(pods).await
+            && !before.get_or_insert(staying).is_subset(&all)
+        {
+            return;
         }
         tokio::time::sleep(3 * LOOK).await;
     }

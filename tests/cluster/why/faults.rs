@@ -80,12 +80,12 @@ pub(super) const FAULTS: &[Fault] = &[
     class(
         "no-memory",
         || json!({ "resources": { "requests": { "memory": "60Gi" }, "limits": { "memory": "60Gi" } } }),
-        &["Unschedulable", "Insufficient memory.\n", "ask for less in the DroneClass"],
+        &["Unschedulable", "Insufficient memory\n", "ask for less in the DroneClass"],
     ),
     class(
         "no-label",
         || json!({ "nodeSelector": { "disk": "gadget-test" } }),
-        &["Unschedulable", "node affinity/selector.\n", "labels that nodeSelector in the DroneClass wants"],
+        &["Unschedulable", "node affinity/selector\n", "labels that nodeSelector in the DroneClass wants"],
     ),
     class(
         "no-zone",
@@ -150,12 +150,12 @@ pub(super) const FAULTS: &[Fault] = &[
     class(
         "no-volumes",
         || json!({ "workspace": { "storageClassName": "gadget-test-static" } }),
-        &["Unschedulable", "persistent volumes to bind.\n", "kubectl describe pvc"],
+        &["Unschedulable", "persistent volumes to bind\n", "kubectl describe pvc"],
     ),
     class(
         "no-provisioner",
         || json!({ "workspace": { "storageClassName": "gadget-test-nobody" } }),
-        &["Unschedulable", "unbound immediate PersistentVolumeClaims.\n", "kubectl describe pvc"],
+        &["Unschedulable", "unbound immediate PersistentVolumeClaims\n", "kubectl describe pvc"],
     ),
     class(
         "large-volume",
